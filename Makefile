@@ -1,0 +1,34 @@
+# Everything a person or CI types. The servers that tests need are fetched by the repository's own code (testbed/)
+# into a cache outside the tree: $SLUICE_CACHE, else ~/.cache/sluice.
+
+GO      ?= go
+BIN     := bin
+PKGS    := ./...
+# Packages whose goroutines or shared state the race detector should watch on every run.
+RACE    := ./change/... ./mysql/... ./schema/... ./route/... ./shape/... ./kafka/... ./source/... ./sink/... ./internal/...
+
+.PHONY: help build demo test unit walk system bench lint clean fetch
+
+help:            ## the targets
+	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+build:           ## every binary into bin/
+	$(GO) build -o $(BIN)/ ./cmd/...
+
+demo: build      ## one MySQL under fire, two shards, two kills, every row compared (3 minutes)
+	$(BIN)/sluice-demo
+
+fetch:           ## fetch all test servers into the cache
+	$(GO) run ./testbed/cmd/testbed fetch
+
+test:            ## what CI runs: unit, golden, race, one walk through each real server
+	@test/run.sh
+
+lint:            ## gofmt, vet, staticcheck, govulncheck
+	@test -z "$$(gofmt -l . )" || { gofmt -l .; echo "gofmt: run gofmt -w on the files above"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 $(PKGS)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest $(PKGS)
+
+clean:           ## remove what was built; the cache of servers stays
+	rm -rf $(BIN)
