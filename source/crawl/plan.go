@@ -1,0 +1,221 @@
+package crawl
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// The planner cuts a table's key space into ranges that workers read side by side. It asks the index only:
+// its ends, the key next to a guess, and the optimizer's estimate of the rows between two keys, each a few
+// pages. Balance is all that it is about: whatever the cuts are, the ranges cover every key once.
+const (
+	rangesMax     = 64
+	rangeRowsMin  = 20_000 // a range of fewer rows is not cut
+	boundsBytes   = 64 << 10
+	balanceGood   = 0.3 // of the estimated rows on the smaller side
+	balanceFair   = 0.05
+	strideRows    = 50_000 // of a cut that is counted out, where no guess is any good
+	stridesMax    = 20     // so many rows are walked at most: strideRows * stridesMax
+	eighthsGuess  = 8
+	eighthsMiddle = eighthsGuess / 2
+)
+
+// segment is a range that is being planned: the keys above from up to to. Known keys at its ends give the
+// guesses something to go by.
+type segment struct {
+	from, to  []string // bounds; nil: open
+	low, high [][]byte // texts of keys of which none lies outside
+	rows      int64    // estimate
+	whole     bool     // it can't be cut
+}
+
+// cutPoint is a key between two ends.
+type cutPoint struct {
+	texts [][]byte
+	bound []string
+	left  int64 // estimate of the rows up to it
+}
+
+// plan returns the ranges of the table, in key order, as many as wanted if there are rows enough.
+func (s *session) plan(ctx context.Context, sh *shape, wanted int) ([]Range, error) {
+	whole := []Range{{}}
+	first, err := s.probe(ctx, sh, "TRUE", false, 0)
+	if err != nil || first == nil {
+		return whole, err
+	}
+	last, err := s.probe(ctx, sh, "TRUE", true, 0)
+	if err != nil || last == nil {
+		return whole, err
+	}
+	rows, err := s.explainRows(ctx, sh.source(), "TRUE")
+	if err != nil {
+		return nil, err
+	}
+	wanted = min(wanted, rangesMax, int(rows/rangeRowsMin)+1, 1+boundsBytes/(3*boundLength(last)))
+	segments := []segment{{low: first.texts, high: last.texts, rows: rows}}
+	strides := stridesMax
+	for len(segments) < wanted {
+		i := largest(segments)
+		if i < 0 {
+			break
+		}
+		cut, err := s.cut(ctx, sh, &segments[i], &strides)
+		if err != nil {
+			return nil, err
+		}
+		if cut == nil {
+			segments[i].whole = true
+			continue
+		}
+		right := segments[i]
+		right.from, right.low, right.rows = cut.bound, cut.texts, max(0, right.rows-cut.left)
+		segments[i].to, segments[i].high, segments[i].rows = cut.bound, cut.texts, cut.left
+		segments = slices.Insert(segments, i+1, right)
+	}
+	ranges := make([]Range, len(segments))
+	for i, g := range segments {
+		ranges[i] = Range{From: g.from, To: g.to}
+	}
+	return ranges, nil
+}
+
+func boundLength(p *cutPoint) int {
+	n := 1
+	for _, text := range p.bound {
+		n += len(text)
+	}
+	return n
+}
+
+// largest returns the segment to cut next, or -1.
+func largest(segments []segment) int {
+	best := -1
+	for i := range segments {
+		if segments[i].whole || segments[i].rows < 2*rangeRowsMin {
+			continue
+		}
+		if best < 0 || segments[i].rows > segments[best].rows {
+			best = i
+		}
+	}
+	return best
+}
+
+// cut finds the key that divides the segment best, or nil.
+func (s *session) cut(ctx context.Context, sh *shape, g *segment, strides *int) (*cutPoint, error) {
+	best, balance, err := s.guess(ctx, sh, g)
+	if err != nil || balance >= balanceFair || *strides == 0 {
+		return best, err
+	}
+	*strides--
+	inside := sh.between(g.from, g.to)
+	counted, err := s.probe(ctx, sh, inside, false, int(min(g.rows/2, strideRows)))
+	if err != nil || counted == nil || slices.EqualFunc(counted.texts, g.high, bytes.Equal) {
+		return best, err
+	}
+	counted.left = min(g.rows/2, strideRows)
+	return counted, nil
+}
+
+// guess tries values between the segment's ends, the middle first, and returns the cut with the best balance.
+func (s *session) guess(ctx context.Context, sh *shape, g *segment) (best *cutPoint, balance float64, err error) {
+	at := 0 // the first column in which the ends differ
+	for at < len(sh.columns) && bytes.Equal(g.low[at], g.high[at]) {
+		at++
+	}
+	if at == len(sh.columns) {
+		return nil, 0, nil
+	}
+	column := &sh.table.Columns[sh.columns[at]]
+	for _, eighths := range [...]int64{eighthsMiddle, 2, 6, 1, 3, 5, 7} {
+		text, ok := fraction(column, g.low[at], g.high[at], eighths)
+		if !ok {
+			continue
+		}
+		for _, descending := range [...]bool{false, true} {
+			found, share, err := s.try(ctx, sh, g, at, text, descending)
+			if err != nil {
+				return nil, 0, err
+			}
+			if found != nil && share > balance {
+				best, balance = found, share
+			}
+			if balance >= balanceGood {
+				return best, balance, nil
+			}
+		}
+	}
+	return best, balance, nil
+}
+
+// try asks for the key next to a guess, strictly between the segment's ends, and for its share of the rows.
+func (s *session) try(ctx context.Context, sh *shape, g *segment, at int, text []byte, descending bool) (*cutPoint, float64, error) {
+	low, err := sh.literals(g.low)
+	if err != nil {
+		return nil, 0, err
+	}
+	high, err := sh.literals(g.high)
+	if err != nil {
+		return nil, 0, err
+	}
+	guess, err := literal(&sh.table.Columns[sh.columns[at]], text)
+	if err != nil {
+		return nil, 0, err
+	}
+	where := ""
+	for i := range at {
+		where += fmt.Sprintf("%s = %s AND ", sh.names[i], low[i])
+	}
+	op := ">="
+	if descending {
+		op = "<="
+	}
+	where += fmt.Sprintf("%s %s %s AND %s AND %s", sh.names[at], op, guess, sh.compare(">", low, false), sh.compare("<", high, false))
+	found, err := s.probe(ctx, sh, where, descending, 0)
+	if err != nil || found == nil {
+		return nil, 0, err
+	}
+	if found.left, err = s.explainRows(ctx, sh.source(), sh.between(g.from, found.bound)); err != nil {
+		return nil, 0, err
+	}
+	found.left = min(found.left, g.rows)
+	return found, float64(min(found.left, g.rows-found.left)) / float64(max(g.rows, 1)), nil
+}
+
+// probe returns the first key (the last, when descending) that meets the condition, after so many others; nil
+// when there is none.
+func (s *session) probe(ctx context.Context, sh *shape, where string, descending bool, offset int) (*cutPoint, error) {
+	query := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT 1 OFFSET %d",
+		sh.askedList(), sh.source(), where, sh.order(descending), offset)
+	raw := make([]sql.RawBytes, len(sh.columns))
+	into := make([]any, len(raw))
+	for i := range raw {
+		into[i] = &raw[i]
+	}
+	rows, err := s.conn.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return nil, errors.Join(rows.Err(), rows.Close())
+	}
+	if err := rows.Scan(into...); err != nil {
+		return nil, err
+	}
+	p := &cutPoint{}
+	for i := range raw {
+		p.texts = append(p.texts, bytes.Clone(raw[i]))
+		if raw[i] == nil {
+			return nil, fmt.Errorf("key column %s is NULL", sh.names[i])
+		}
+	}
+	if p.bound, err = sh.literals(p.texts); err != nil {
+		return nil, err
+	}
+	return p, rows.Close()
+}

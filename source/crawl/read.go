@@ -1,0 +1,253 @@
+package crawl
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/schema/avro"
+	"github.com/sluice-cdc/sluice/source/merge"
+)
+
+// selection is one SELECT of whole rows.
+type selection struct {
+	shape   *shape
+	where   string
+	limit   int // 0: none
+	encoder *avro.Encoder
+	source  avro.Source
+	millis  int64 // since 1970: when the rows are read
+	budget  int64 // bytes of encoded rows
+}
+
+// chunkRows is what a SELECT gave.
+type chunkRows struct {
+	rows  []merge.Row
+	last  []string // the place of the last row, as literals; nil without rows
+	bytes int64    // encoded
+	cut   bool     // the budget was full before the result ended
+	took  time.Duration
+}
+
+// tooWideError says that rows were so much longer than expected that what follows the budget is not worth
+// being thrown away: the connection was closed instead, and the chunk is to be read again with fewer rows.
+type tooWideError struct{ rows int }
+
+func (e *tooWideError) Error() string {
+	return fmt.Sprintf("%d rows fill the chunk's bytes, and many more follow", e.rows)
+}
+
+// text returns the statement, and the columns of the bound that it selects beside the row's own: those whose
+// place is not said by the row's text.
+func (q *selection) text(locking bool) (statement string, extra []int) {
+	list := q.encoder.SelectList()
+	for i, c := range q.shape.columns {
+		column := &q.shape.table.Columns[c]
+		if expression := asked(column); expression != list[c] {
+			list = append(list, expression)
+			extra = append(extra, i)
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "SELECT %s FROM %s WHERE %s ORDER BY %s", strings.Join(list, ", "), q.shape.source(), q.where, q.shape.order(false))
+	if q.limit > 0 {
+		fmt.Fprintf(&b, " LIMIT %d", q.limit)
+	}
+	if locking {
+		b.WriteString(" LOCK IN SHARE MODE")
+	}
+	return b.String(), extra
+}
+
+// read runs the SELECT and encodes its rows until the budget is full. A first row is always taken.
+func (s *session) read(ctx context.Context, q *selection) (*chunkRows, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	statement, extra := q.text(s.locking)
+	start := time.Now()
+	rows, err := s.conn.QueryContext(ctx, statement)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	r := newRowReader(q, extra)
+	for rows.Next() {
+		if r.out.bytes >= q.budget {
+			r.out.cut = true
+			break
+		}
+		if err := r.take(rows); err != nil {
+			return nil, err
+		}
+	}
+	if r.out.cut && !r.drain(rows) {
+		cancel() // closes the connection: the server stops sending
+		rows.Close()
+		s.close()
+		return nil, &tooWideError{rows: len(r.out.rows)}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	r.out.took = time.Since(start)
+	return r.finish()
+}
+
+// rowReader scans and encodes rows. Keys and values lie in one buffer that grows, so their places are noted
+// and made slices at the end.
+type rowReader struct {
+	q     *selection
+	extra []int
+	raw   []sql.RawBytes
+	into  []any
+	row   avro.Row
+	event avro.Event
+	block avro.SourceBlock
+
+	buffer []byte
+	ends   []int    // of key, value, key, value ... in buffer
+	last   [][]byte // texts of the last row's bound; the driver overwrites raw with each row
+	out    chunkRows
+}
+
+func newRowReader(q *selection, extra []int) *rowReader {
+	columns := len(q.shape.table.Columns)
+	r := &rowReader{
+		q: q, extra: extra,
+		raw:  make([]sql.RawBytes, columns+len(extra)),
+		row:  avro.Row{Text: make([][]byte, columns)},
+		last: make([][]byte, len(q.shape.columns)),
+	}
+	for i := range r.raw {
+		r.into = append(r.into, &r.raw[i])
+	}
+	r.block.Set(&q.source)
+	r.event = avro.Event{Op: change.Read, Block: &r.block, TsMs: q.millis}
+	return r
+}
+
+// take encodes the row that rows stands on.
+func (r *rowReader) take(rows *sql.Rows) error {
+	if err := rows.Scan(r.into...); err != nil {
+		return err
+	}
+	for i := range r.row.Text {
+		r.row.Text[i] = r.raw[i]
+	}
+	before := len(r.buffer)
+	var err error
+	if r.buffer, err = r.q.encoder.AppendKey(r.buffer, r.row); err != nil {
+		return err
+	}
+	key := len(r.buffer)
+	r.event.After = r.row
+	if r.buffer, err = r.q.encoder.AppendValue(r.buffer, &r.event); err != nil {
+		return err
+	}
+	for i, c := range r.q.shape.columns {
+		r.last[i] = append(r.last[i][:0], r.raw[c]...)
+	}
+	for at, i := range r.extra {
+		r.last[i] = append(r.last[i][:0], r.raw[len(r.row.Text)+at]...)
+	}
+	r.ends = append(r.ends, key, len(r.buffer))
+	r.out.rows = append(r.out.rows, merge.Row{})
+	r.out.bytes += int64(len(r.buffer) - before)
+	return nil
+}
+
+// drain reads the rows after the budget away, up to as much again; it returns false when there are more.
+func (r *rowReader) drain(rows *sql.Rows) bool {
+	for wasted := int64(0); ; {
+		if rows.Scan(r.into...) != nil {
+			return true // rows.Err knows more
+		}
+		for i := range r.raw {
+			wasted += int64(len(r.raw[i]))
+		}
+		if wasted > r.q.budget {
+			return false
+		}
+		if !rows.Next() {
+			return true
+		}
+	}
+}
+
+// finish makes the slices, and the last row's place.
+func (r *rowReader) finish() (*chunkRows, error) {
+	start := 0
+	for i := range r.out.rows {
+		key, value := r.ends[2*i], r.ends[2*i+1]
+		r.out.rows[i] = merge.Row{Key: r.buffer[start:key:key], Value: r.buffer[key:value:value]}
+		start = value
+	}
+	if len(r.out.rows) == 0 {
+		return &r.out, nil
+	}
+	var err error
+	r.out.last, err = r.q.shape.literals(r.last)
+	return &r.out, err
+}
+
+// explainRows asks the optimizer how many rows a condition on the table would give, and by that whether the
+// server takes the condition at all.
+func (s *session) explainRows(ctx context.Context, source, where string) (rows int64, err error) {
+	result, err := s.conn.QueryContext(ctx, "EXPLAIN FORMAT=TRADITIONAL SELECT 1 FROM "+source+" WHERE "+where)
+	if err != nil {
+		return 0, err
+	}
+	defer result.Close()
+	names, err := result.Columns()
+	if err != nil {
+		return 0, err
+	}
+	estimate, filtered := sql.NullInt64{}, sql.NullFloat64{Float64: 100}
+	into := make([]any, len(names))
+	for i, name := range names {
+		switch strings.ToLower(name) {
+		case "rows":
+			into[i] = &estimate
+		case "filtered":
+			into[i] = &filtered
+		default:
+			into[i] = new(sql.RawBytes)
+		}
+	}
+	if result.Next() { // the first line is the table itself
+		if err := result.Scan(into...); err != nil {
+			return 0, err
+		}
+	}
+	if err := result.Close(); err != nil {
+		return 0, err
+	}
+	if err := result.Err(); err != nil {
+		return 0, err
+	}
+	if !filtered.Valid {
+		filtered.Float64 = 100
+	}
+	return int64(float64(estimate.Int64) * filtered.Float64 / 100), nil
+}
+
+// CheckWhere asks the server whether a condition can be used for a crawl of the table. The error names it.
+func CheckWhere(ctx context.Context, db *sql.DB, table change.TableName, where string) error {
+	if err := checkCondition(where); err != nil {
+		return err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	s := &session{conn: conn}
+	if _, err := s.explainRows(ctx, mysql.QuoteTable(table), "("+where+")"); err != nil {
+		return fmt.Errorf("condition %q on %s: %w", where, table, err)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package source
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/schema/registry"
+	"github.com/sluice-cdc/sluice/source/crawl"
+)
+
+// openCrawls makes the crawl manager with the crawls of the checkpoint, and asks for one of each table that has never been
+// read whole.
+func (x *session) openCrawls(ctx context.Context, saved []crawl.Progress, wanted []change.TableName) (err error) {
+	x.crawls, err = crawl.New(crawl.Config{
+		Facts: x.facts, Workers: x.cfg.Crawl.Workers, Bytes: x.cfg.Crawl.ChunkBytes, Log: x.log,
+		Key: func(t change.TableName) []string {
+			if rule := x.cfg.Rule(t); rule != nil {
+				return rule.Key
+			}
+			return nil
+		},
+		Topic: topicKeys{x},
+	}, x.db, x.stream)
+	if err != nil {
+		return err
+	}
+	x.crawls.Restore(saved)
+	x.loop.crawls = starter{ctx, x.crawls}
+	running := make(map[change.TableName]bool)
+	for _, c := range saved {
+		over := c.State == crawl.Done || c.State == crawl.Cancelled || c.State == crawl.Failed
+		running[c.Table] = running[c.Table] || !over
+	}
+	for name, t := range x.loop.tables {
+		if !t.state.Crawled && t.live() && !running[name] {
+			if err := x.loop.recrawl(t, "it was never crawled to the end"); err != nil {
+				return err
+			}
+		}
+	}
+	if x.lost {
+		if err := x.loop.recrawlAll("a failover lost transactions that were published"); err != nil {
+			return err
+		}
+	}
+	for _, name := range wanted {
+		if _, err := x.loop.known(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// starter is the crawl manager as the loop needs it.
+type starter struct {
+	ctx context.Context
+	*crawl.Manager
+}
+
+// Start asks for a crawl; it does not wait.
+func (s starter) Start(r crawl.Request) (crawl.Progress, error) { return s.Manager.Start(s.ctx, r) }
+
+// recrawl asks for a crawl of a table over the top, with a sweep for what is gone. Its record is in the checkpoint with
+// the same Kafka transaction that passes what made it necessary: a crash does not forget it.
+func (l *loop) recrawl(t *table, why string) error {
+	where := ""
+	if !t.state.Crawled {
+		where = t.rule.Crawl.Where
+	}
+	return l.wish(t, crawl.Request{Table: t.name, Where: where, Sweep: where == ""}, why)
+}
+
+// wish asks the manager for a crawl, which does not wait, and makes its record durable with the open Kafka transaction.
+func (l *loop) wish(t *table, r crawl.Request, why string) error {
+	l.version = l.version.Next(0) // so that no two wishes have one name, and the sweep's bound is above all that was delivered
+	r.Since = l.version
+	if r.ID == "" {
+		r.ID = fmt.Sprintf("%s-%d", t.name, int64(l.version))
+	}
+	record, err := l.crawls.Start(r)
+	if err != nil {
+		return err
+	}
+	l.log.Info("crawl wanted", "crawl", r.ID, "table", t.name.String(), "reason", why)
+	l.dirty = true
+	return l.pub.Set(&record)
+}
+
+// topicKeys reads a table's own topic for the sweep.
+type topicKeys struct{ *session }
+
+// Keys calls each for the keys, unframed, whose newest record is a put older than the version.
+func (k topicKeys) Keys(ctx context.Context, name change.TableName, older change.Version, pass, passes int, each func([]byte) error) error {
+	var topic string
+	err := k.loop.call(ctx, func(context.Context) error {
+		if t := k.loop.tables[name]; t != nil {
+			topic = t.state.Topic
+		}
+		return nil
+	})
+	if err != nil || topic == "" {
+		return err
+	}
+	return kafka.NewestKeys(ctx, k.client, topic, older, pass, passes, func(key []byte) error {
+		_, body, err := registry.ReadFrame(key)
+		if err != nil {
+			return fmt.Errorf("topic %s: a key is not framed: %w", topic, err)
+		}
+		return each(body)
+	})
+}

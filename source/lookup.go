@@ -1,0 +1,176 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/schema/avro"
+	"github.com/sluice-cdc/sluice/source/crawl"
+)
+
+// Topic makes the table's topic or takes the one that is there.
+func (x *session) Topic(ctx context.Context, name change.TableName, rule *TableRule) (kafka.TableState, error) {
+	settings := x.cfg.Kafka.TableSettings()
+	if rule.Partitions > 0 {
+		settings.Partitions = rule.Partitions
+	}
+	topic, err := kafka.EnsureTopic(ctx, x.admin, kafka.TopicName(x.cfg.Name, name), settings)
+	if err != nil {
+		return kafka.TableState{}, err
+	}
+	for _, note := range topic.Notes {
+		x.log.Debug("topic", "topic", topic.Name, "note", note)
+	}
+	// A new table is crawled unless the config says otherwise. A new topic of a table that the server made a moment ago is
+	// crawled too: the table is small then, and it may have been filled before we looked.
+	return kafka.TableState{
+		Table: name, Topic: topic.Name, TopicID: topic.ID, Partitions: topic.Partitions, Crawled: x.cfg.Crawl.Mode == "never",
+	}, nil
+}
+
+// Shape registers the schemas of a table's form.
+func (x *session) Shape(ctx context.Context, t *change.Table, topic string) (*shape, error) {
+	encoder, err := avro.NewEncoder(t, topic, x.cfg.Types)
+	if err != nil {
+		return nil, err
+	}
+	s := &shape{table: t, encoder: encoder}
+	if s.keyID, err = x.registry.Register(ctx, topic+"-key", encoder.KeySchema()); err != nil {
+		return nil, err
+	}
+	s.valueID, err = x.registry.Register(ctx, topic+"-value", encoder.ValueSchema())
+	return s, err
+}
+
+// learn reads the table's definition from the server and refuses one that cannot be captured.
+func (x *session) learn(ctx context.Context, name change.TableName, key []string) (*change.Table, error) {
+	t, extras, err := mysql.LoadTable(ctx, x.db, x.facts, name, key)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range mysql.CheckTable(x.facts, t, extras, x.cfg.Cascades == "accept") {
+		if !f.Warning {
+			p := f.Problem
+			return nil, &p
+		}
+	}
+	return t, nil
+}
+
+// exists reports whether the server has the table now.
+func (x *session) exists(ctx context.Context, name change.TableName) (bool, error) {
+	var n int
+	err := x.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = ? AND table_name = ? AND table_type = 'BASE TABLE'",
+		name.DB, name.Name).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("look for table %s: %w", name, x.cfg.MySQL.Problem(err))
+	}
+	return n > 0, nil
+}
+
+// openTables takes up the tables of the checkpoint and those of the server that the config names. Every table is looked at
+// before anything is published: what the preflight refuses, it refuses all at once.
+func (x *session) openTables(ctx context.Context) error {
+	l := x.loop
+	saved := x.pub.Checkpoint()
+	for name, state := range saved.Tables {
+		if slices.Contains(x.accept.Forget, name) {
+			if err := x.pub.Delete(state); err != nil {
+				return err
+			}
+			continue
+		}
+		rule := x.cfg.Rule(name)
+		if rule == nil {
+			continue // the config captures it no more; its entry stays, for it may come back
+		}
+		if err := x.pinned(ctx, state); err != nil {
+			return err
+		}
+		l.tables[name] = &table{name: name, rule: rule, state: *state}
+		if state.Stopped != nil {
+			x.stats.stopped(name, state.Stopped.Reason, state.Stopped.Mend)
+		}
+	}
+	names, err := mysql.ListTables(ctx, x.db)
+	if err != nil {
+		return err
+	}
+	var wanted []change.TableName
+	for _, name := range names {
+		if x.cfg.Rule(name) != nil {
+			wanted = append(wanted, name)
+		}
+	}
+	grants, err := mysql.CheckGrants(ctx, x.db, x.facts, wanted)
+	if err != nil {
+		return err
+	}
+	if err := refuse(grants, func(f mysql.Finding) { x.log.Warn(f.What, "mend", f.Mend) }); err != nil {
+		return err
+	}
+	if len(wanted) == 0 && len(l.tables) == 0 {
+		x.log.Warn("no table matches the config yet", "tables_on_server", len(names))
+	}
+	if err := x.preflightTables(ctx, wanted); err != nil {
+		return err
+	}
+	var progress []crawl.Progress
+	for _, c := range saved.Crawls {
+		progress = append(progress, *c)
+	}
+	return x.openCrawls(ctx, progress, wanted)
+}
+
+// preflightTables refuses tables that cannot be captured, all at once. Tables that the checkpoint knows are not refused
+// here: if they cannot go on they are stopped one by one, beside the others.
+func (x *session) preflightTables(ctx context.Context, wanted []change.TableName) error {
+	var findings []mysql.Finding
+	for _, name := range wanted {
+		if x.loop.tables[name] != nil {
+			continue
+		}
+		t, extras, err := mysql.LoadTable(ctx, x.db, x.facts, name, x.cfg.Rule(name).Key)
+		if change.SeverityOf(err) == change.Poison && err != nil {
+			findings = append(findings, mysql.Finding{Problem: change.Problem{Kind: change.Configuration, What: err.Error(), Mend: mendOf(err)}})
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		findings = append(findings, mysql.CheckTable(x.facts, t, extras, x.cfg.Cascades == "accept")...)
+	}
+	for i := range findings {
+		if findings[i].Kind == change.Poison {
+			findings[i].Kind = change.Configuration
+		}
+	}
+	return refuse(findings, func(f mysql.Finding) { x.log.Warn(f.What, "why", f.Why, "mend", f.Mend) })
+}
+
+// pinned holds the table's topic against the one that the checkpoint knows: another topic of the same name, or more
+// partitions, would break the order of keys without an error from Kafka.
+func (x *session) pinned(ctx context.Context, state *kafka.TableState) error {
+	topic, err := kafka.LookupTopic(ctx, x.admin, state.Topic)
+	if err != nil {
+		return err
+	}
+	fresh := "sluice-source --forget " + state.Table.String() + "   (the table is then crawled anew; give its sinks new groups)"
+	switch {
+	case topic == nil:
+		return &change.Problem{Kind: change.Configuration, What: "topic " + state.Topic + " is gone", Table: state.Table,
+			Why: "its rows were published to it; a new one would begin in the middle", Mend: fresh}
+	case topic.ID != state.TopicID && !topic.ID.IsZero():
+		return &change.Problem{Kind: change.Configuration, What: fmt.Sprintf("topic %s is another one (%s) than the checkpoint's (%s)", state.Topic, topic.ID, state.TopicID),
+			Table: state.Table, Why: "it was deleted and made again: the rows published before are not in it", Mend: fresh}
+	case topic.Partitions != state.Partitions:
+		return &change.Problem{Kind: change.Configuration, What: fmt.Sprintf("topic %s has %d partitions, the checkpoint says %d", state.Topic, topic.Partitions, state.Partitions),
+			Table: state.Table, Why: "a row's changes would go to another partition than before, and lose their order",
+			Mend: "delete the topic, then: " + fresh}
+	}
+	return nil
+}

@@ -1,0 +1,385 @@
+package source
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/mysql/gtid"
+	"github.com/sluice-cdc/sluice/mysql/rowimage"
+	"github.com/sluice-cdc/sluice/source/binlog"
+	"github.com/sluice-cdc/sluice/source/merge"
+	"github.com/sluice-cdc/sluice/source/publish"
+)
+
+// loop is the one goroutine that owns a session's state. Each turn takes one event or one call, and commits when
+// nothing more is at hand or the open Kafka transaction is large enough: so transactions are large when the source
+// is behind and immediate when it has caught up.
+type loop struct {
+	cfg    *Config
+	accept *Accept
+	log    *slog.Logger
+	pub    *publish.Publisher
+
+	queue  *queue
+	calls  chan func(context.Context) error // run in the loop, so that nothing here needs a lock
+	over   chan struct{}                    // closed when the loop has ended
+	lookup lookup                           // how the loop learns of tables: registry, topics
+	exists func(context.Context, change.TableName) (bool, error)
+
+	position  change.Position
+	published *gtid.Set // transactions taken in whole, open XA PREPAREs among them; nil without GTIDs
+	delivered *gtid.Set // those, and the one in progress
+	version   change.Version
+	identity  kafka.ServerIdentity
+	txn       transaction
+	resumed   []kafka.InTransaction // transactions that an earlier session published in part and that have not come again yet
+
+	tables     map[change.TableName]*table
+	merger     *merge.Merger
+	windows    map[merge.WindowID]int // the value schema with which an open window's rows are written
+	waiting    map[merge.WindowID]*chunk
+	openXA     map[string]*kafka.XAState
+	crawls     starter //    wishes
+	cells      [2][]rowimage.Cell
+	arena      arena
+	boundaries *boundaries // nil: no transaction metadata
+	dirty      bool        // something moved that the checkpoint does not say yet
+	committed  time.Time
+	then       []func() // told after the next commit
+	rowInEvent int32    // index of the row in the event that is being taken
+	now        int64    // clock, milliseconds since 1970; looked at once an event
+	stats      *Stats
+}
+
+// transaction is the server's transaction that is being delivered.
+type transaction struct {
+	open         bool
+	gtid         binlog.GTID
+	start        change.Position // before its first event
+	commitMicros int64           // 0 where no believable time is known
+	thread       uint32
+	rows         int64 // raw rows met so far, over all tables, before any filter
+	checksum     checksum
+	tables       map[change.TableName]struct{}
+	skip         *kafka.InTransaction // rows below skip.Row were published by an earlier session
+	order        int64                // of change events published, for the transaction block
+	orders       map[change.TableName]int64
+	begun        bool // the transaction topic has its BEGIN
+}
+
+// trickle is how long the loop waits for the rest of a transaction that arrives in pieces before it commits the part
+// that is here. It is no wait for anything but the next packet, and it bounds how long a Kafka transaction stays open.
+const trickle = 2 * time.Millisecond
+
+// run takes events and calls until ctx ends or something fails.
+func (l *loop) run(ctx context.Context) error {
+	idle := time.NewTicker(200 * time.Millisecond)
+	defer idle.Stop()
+	for {
+		select {
+		case ev := <-l.queue.events:
+			if err := l.take(ctx, ev); err != nil {
+				return err
+			}
+		case f := <-l.calls:
+			if err := f(ctx); err != nil {
+				return err
+			}
+		case <-idle.C:
+		case <-ctx.Done():
+			return l.drain(ctx)
+		}
+		if err := l.settle(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// drain commits what is at hand on the way out: the loop's context has ended, so the commit gets a short one of
+// its own. What is not committed is published again by the next session, not lost.
+func (l *loop) drain(ctx context.Context) error {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := l.commit(last); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// settle commits when it is time.
+func (l *loop) settle(ctx context.Context) error {
+	if l.pub.Bytes() >= l.cfg.Limits.TransactionBytes {
+		return l.commit(ctx)
+	}
+	if len(l.queue.events) > 0 || len(l.calls) > 0 {
+		return nil
+	}
+	if l.pub.Bytes() == 0 && len(l.then) == 0 {
+		if l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery {
+			return l.commit(ctx)
+		}
+		return nil
+	}
+	if l.txn.open && l.txn.rows > 0 { // the rest is on its way
+		timer := time.NewTimer(trickle)
+		defer timer.Stop()
+		select {
+		case ev := <-l.queue.events:
+			return l.take(ctx, ev)
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return l.commit(ctx)
+}
+
+// take handles one event of the stream, then publishes the chunks whose high mark it has passed.
+func (l *loop) take(ctx context.Context, ev *binlog.Event) error {
+	l.queue.took(ev)
+	fault.Point("source/before-publish")
+	if err := l.event(ctx, ev); err != nil {
+		return err
+	}
+	if ev.Position.File != "" {
+		l.position = ev.Position
+		l.dirty = l.dirty || ev.Kind != binlog.Idle
+	}
+	l.stats.seen(ev, len(l.queue.events))
+	if l.merger.Waiting() == 0 {
+		return nil
+	}
+	for _, due := range l.merger.Due(l.position) {
+		if err := l.publishChunk(ctx, due); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *loop) event(ctx context.Context, ev *binlog.Event) error {
+	switch ev.Kind {
+	case binlog.Begin:
+		l.begin(ev)
+	case binlog.Rows:
+		return l.rows(ctx, ev)
+	case binlog.Statement:
+		return l.statement(ctx, ev)
+	case binlog.Commit:
+		return l.end(ev)
+	case binlog.Prepared, binlog.Dropped, binlog.UnknownXA:
+		return l.xa(ctx, ev)
+	}
+	return nil
+}
+
+// begin notes the transaction. Its GTID counts as delivered from here: a window that is opened in the middle of it
+// must wait until all of it is visible.
+func (l *loop) begin(ev *binlog.Event) {
+	l.txn = transaction{
+		open: true, gtid: ev.GTID, start: l.position, commitMicros: l.believe(ev), thread: ev.Thread,
+		tables: make(map[change.TableName]struct{}),
+	}
+	if l.delivered != nil {
+		ev.GTID.AddTo(l.delivered)
+	}
+	for i := range l.resumed {
+		if r := l.resumed[i]; r.GTID == ev.GTID.String() && (r.GTID != "" || r.File == l.position.File && r.Offset == l.position.Offset) {
+			l.txn.skip = &r
+			l.resumed = append(l.resumed[:i:i], l.resumed[i+1:]...)
+			break
+		}
+	}
+}
+
+// believe returns the commit time in microseconds, or 0 when it lies further ahead of our clock than a clock may: one
+// wrong clock must not push the versions of years ahead of every other write.
+func (l *loop) believe(ev *binlog.Event) int64 {
+	micros := ev.CommitMicros
+	if micros == 0 {
+		micros = int64(ev.Timestamp) * 1_000_000
+	}
+	if ahead := time.Until(time.UnixMicro(micros)); ahead > l.cfg.Limits.ClockAhead {
+		l.stats.clockAhead(ahead)
+		return 0
+	}
+	return micros
+}
+
+// end closes the transaction. Rows that should have been skipped but never came mean that this is not the transaction
+// that was published in part.
+func (l *loop) end(ev *binlog.Event) error {
+	if l.txn.skip != nil {
+		if err := l.differs("it has fewer rows than were published"); err != nil {
+			return err
+		}
+	}
+	if err := l.endMetadata(); err != nil {
+		return err
+	}
+	if l.published != nil {
+		ev.GTID.AddTo(l.published)
+	}
+	if ev.XID != "" {
+		if err := l.forgetXA(ev.XID); err != nil {
+			return err
+		}
+	}
+	l.txn = transaction{}
+	return nil
+}
+
+// differs is called when the transaction that came again is not the one that was published in part: rows of it may be
+// missing or twice in the topics, so its tables are crawled over the top.
+func (l *loop) differs(how string) error {
+	l.log.Warn("a transaction published in part came again in another form; its tables are crawled",
+		"gtid", l.txn.gtid.String(), "reason", how)
+	names := l.txn.tables
+	for _, t := range l.txn.skip.Tables {
+		names[t] = struct{}{}
+	}
+	l.txn.skip = nil
+	for name := range names {
+		if t := l.tables[name]; t != nil && t.live() {
+			if err := l.recrawl(t, "a transaction came in another form after a failover"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// xa handles the ends of XA transactions. A prepared one's rows are held by the reader; its GTID counts as published,
+// and the checkpoint remembers that it is open so that a resumed stream gets it again.
+func (l *loop) xa(ctx context.Context, ev *binlog.Event) error {
+	if l.published != nil {
+		ev.GTID.AddTo(l.published)
+		ev.GTID.AddTo(l.delivered)
+	}
+	defer func() { l.txn = transaction{} }()
+	switch ev.Kind {
+	case binlog.Prepared:
+		x := &kafka.XAState{
+			XID: ev.XID, GTID: ev.GTID.String(), File: l.txn.start.File, Offset: l.txn.start.Offset,
+			Millis: time.Now().UnixMilli(),
+		}
+		l.openXA[ev.XID] = x
+		l.dirty = true
+		return l.pub.Set(x)
+	case binlog.UnknownXA:
+		if err := l.recrawlAll("XA COMMIT of a transaction whose rows were prepared before this source began"); err != nil {
+			return err
+		}
+	}
+	return l.forgetXA(ev.XID)
+}
+
+func (l *loop) forgetXA(xid string) error {
+	x := l.openXA[xid]
+	if x == nil {
+		return nil
+	}
+	delete(l.openXA, xid)
+	l.dirty = true
+	return l.pub.Delete(x)
+}
+
+// commit ends the Kafka transaction with the checkpoint that covers it. Any error means that the outcome is unknown:
+// the caller gives up the session and everything it remembers.
+func (l *loop) commit(ctx context.Context) error {
+	if err := l.pub.Set(l.state()); err != nil {
+		return err
+	}
+	if err := l.pub.Commit(ctx); err != nil {
+		return err
+	}
+	fault.Point("source/after-commit")
+	l.arena.reset()
+	l.dirty, l.committed = false, time.Now()
+	l.stats.committed(l.position, l.version)
+	told := l.then
+	l.then = nil
+	for _, f := range told {
+		f()
+	}
+	return nil
+}
+
+// state returns the checkpoint's position record as of now.
+func (l *loop) state() *kafka.PositionState {
+	s := &kafka.PositionState{
+		File: l.position.File, Offset: l.position.Offset, Version: l.version, Server: l.identity,
+		Millis: time.Now().UnixMilli(), InTransaction: append([]kafka.InTransaction(nil), l.resumed...),
+	}
+	if l.published != nil {
+		s.GTID = l.published.String()
+	}
+	switch t := &l.txn; {
+	case t.open && t.skip != nil: // still within what an earlier session published
+		s.InTransaction = append(s.InTransaction, *t.skip)
+	case t.open && t.rows > 0:
+		in := kafka.InTransaction{
+			GTID: t.gtid.String(), File: t.start.File, Offset: t.start.Offset, Row: t.rows, Checksum: uint64(t.checksum),
+		}
+		for name := range t.tables {
+			in.Tables = append(in.Tables, name)
+		}
+		s.InTransaction = append(s.InTransaction, in)
+	}
+	if l.published == nil && l.txn.open { // without GTIDs reading resumes before the transaction
+		s.File, s.Offset = l.txn.start.File, l.txn.start.Offset
+	}
+	return s
+}
+
+// call runs f in the loop and returns its error. It is how everything outside the loop looks at or changes its state.
+func (l *loop) call(ctx context.Context, f func(context.Context) error) error {
+	done := make(chan error, 1)
+	run := func(c context.Context) error {
+		err := f(c)
+		done <- err
+		if change.SeverityOf(err) == change.Poison || err == nil {
+			return nil
+		}
+		return err
+	}
+	select {
+	case l.calls <- run:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// arena hands out the memory of records. A record's bytes must stay until its transaction is committed; blocks are
+// given to the garbage collector then, never reused, for the client may still hold one after an error.
+type arena struct{ block []byte }
+
+const arenaBlock = 256 << 10
+
+// room returns a slice to append to: what is appended is the caller's, and keep must be told of it.
+func (a *arena) room() []byte {
+	if cap(a.block)-len(a.block) < arenaBlock/8 {
+		a.block = make([]byte, 0, arenaBlock)
+	}
+	return a.block[len(a.block):]
+}
+
+// keep takes note of what was appended to the slice of room and returns it, closed against further appends.
+func (a *arena) keep(b []byte) []byte {
+	if len(b) > 0 && cap(a.block) > len(a.block) && &b[:1][0] == &a.block[:len(a.block)+1][len(a.block)] {
+		a.block = a.block[:len(a.block)+len(b)]
+	}
+	return b[:len(b):len(b)]
+}
+
+func (a *arena) reset() {}

@@ -1,0 +1,194 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/kafka"
+)
+
+// TooLarge reports whether a row's event is over the limit, as the Problem that stops its table, or nil.
+// Add asks the same; a caller that asks first need not drop a transaction.
+func (p *Publisher) TooLarge(r *Record) error {
+	size := len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		size += len(r.Headers[i].Key) + len(r.Headers[i].Value)
+	}
+	if size <= int(p.cfg.Kafka.MaxMessageBytes) {
+		return nil
+	}
+	table, _ := kafka.TableOf(p.cfg.Prefix, r.Topic)
+	return &change.Problem{
+		Kind: change.Poison, Table: table,
+		What:  fmt.Sprintf("a row of %d bytes is above kafka.max_message_bytes (%d)", size, p.cfg.Kafka.MaxMessageBytes),
+		Where: fmt.Sprintf("topic %s, partition %d, key %x, version %d", r.Topic, r.Partition, shortened(r.Key), r.Version),
+		Why:   "Kafka would refuse the record",
+		Mend: "raise kafka.max_message_bytes, and max.message.bytes of the topic with it; then crawl the table, or " +
+			"leave the column out (columns: drop)",
+	}
+}
+
+// shortened bounds what an error shows of a key.
+func shortened(key []byte) []byte { return key[:min(len(key), 128)] }
+
+// Add hands a row's event to Kafka, in the open transaction or a new one. It waits while the client's buffer is
+// full. A Poison problem means that the record was not taken and the transaction goes on without it; a *Lost is
+// the end of the Publisher.
+func (p *Publisher) Add(r Record) error {
+	if p.lost != nil {
+		return p.lost
+	}
+	if err := p.TooLarge(&r); err != nil {
+		return err
+	}
+	if err := p.begin(); err != nil {
+		return err
+	}
+	rec := p.slab.record(&r)
+	rec.Timestamp = p.began // the topic has LogAppendTime: this spares the client a look at the clock for each
+	p.client.Produce(p.ctx, rec, p.promise)
+	fault.Point("publish/after-add")
+	p.records++
+	p.bytes += int64(len(r.Key)+len(r.Value)) + recordMemory
+	if cause := p.failure.Load(); cause != nil {
+		return p.fail(cause, "add")
+	}
+	return nil
+}
+
+// Set writes a state into the checkpoint with the open transaction, or a new one. The state is encoded now; of
+// several for one key in a transaction the last one counts.
+func (p *Publisher) Set(s kafka.State) error {
+	value, err := kafka.EncodeState(s)
+	if err != nil {
+		return err
+	}
+	return p.setRaw(s.CheckpointKey(), value)
+}
+
+// Delete takes a state out of the checkpoint with the open transaction, or a new one. Only the state's key is
+// looked at.
+func (p *Publisher) Delete(s kafka.State) error { return p.setRaw(s.CheckpointKey(), nil) }
+
+func (p *Publisher) setRaw(key string, value []byte) error {
+	if p.lost != nil {
+		return p.lost
+	}
+	if err := p.begin(); err != nil {
+		return err
+	}
+	p.states.put(key, value)
+	return nil
+}
+
+// begin opens a transaction where none is open. The broker learns of it with the first record.
+func (p *Publisher) begin() error {
+	if p.open {
+		return nil
+	}
+	fault.Point("publish/before-begin")
+	p.began = time.Now()
+	if err := p.client.BeginTransaction(); err != nil {
+		return p.fail(err, "begin")
+	}
+	// Committing gives the producer a new epoch (KIP-890): it is known here, and must be the same at the end.
+	id, epoch, err := p.client.ProducerID(p.ctx)
+	if err != nil {
+		return p.fail(err, "begin")
+	}
+	p.id, p.epoch, p.open = id, epoch, true
+	if p.watch == nil {
+		p.watch = time.AfterFunc(p.cfg.TransactionTimeout, func() {
+			p.overdue.Store(true)
+			p.cancel()
+		})
+	} else {
+		p.watch.Reset(p.cfg.TransactionTimeout)
+	}
+	return nil
+}
+
+// Commit sends all that was added and set and ends the transaction. When it returns nil, all of it is in Kafka,
+// once. Any error is a *Lost: what became of the transaction is unknown. A context that ends while Kafka is waited
+// for is such an error too, so a caller that wants to drain does not pass one that a signal cancels. Without an
+// open transaction Commit does nothing.
+func (p *Publisher) Commit(ctx context.Context) error {
+	if p.lost != nil {
+		return p.lost
+	}
+	if !p.open {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, p.cancel)
+	defer stop()
+	if err := p.send(); err != nil {
+		return err
+	}
+	return p.end()
+}
+
+// send hands the checkpoint's records over and waits until every record is acknowledged.
+func (p *Publisher) send() error {
+	fault.Point("publish/before-flush")
+	p.states.each(func(key string, value []byte) {
+		rec := p.slab.plain()
+		rec.Topic, rec.Key, rec.Value, rec.Timestamp = p.topic, []byte(key), value, p.began
+		p.client.Produce(p.ctx, rec, p.promise)
+	})
+	p.settle()
+	err := p.client.Flush(p.ctx)
+	if cause := p.failure.Load(); cause != nil { // says more than the flush
+		err = cause
+	}
+	if err != nil {
+		return p.fail(err, "flush")
+	}
+	fault.Point("publish/after-flush")
+	return nil
+}
+
+// settle lets the broker finish the transaction before. Here rather than in begin, so that rows are taken in
+// meanwhile: the client holds them back for its linger time, which is longer.
+func (p *Publisher) settle() {
+	d := p.cfg.Settle - time.Since(p.ended)
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-p.ctx.Done():
+	}
+}
+
+// end commits.
+func (p *Publisher) end() error {
+	id, epoch, err := p.client.ProducerID(p.ctx)
+	if err == nil && (id != p.id || epoch != p.epoch) {
+		err = errEpochChanged
+	}
+	if err != nil {
+		return p.fail(err, "commit")
+	}
+	fault.Point("publish/before-endtxn")
+	if err := p.client.EndTransaction(p.ctx, kgo.TryCommit); err != nil {
+		return p.fail(err, "commit")
+	}
+	fault.Point("publish/after-endtxn")
+	if !p.watch.Stop() || p.ctx.Err() != nil {
+		// The commit holds, but the context of all further calls has ended: the caller would meet it at the next
+		// Add. It is as well told now, where it has nothing to lose but this answer.
+		return p.fail(errors.Join(errLate, p.ctx.Err()), "commit")
+	}
+	p.open, p.records, p.bytes, p.ended = false, 0, 0, time.Now()
+	p.states.clear()
+	p.slab.reuse()
+	return nil
+}
+
+var errLate = errors.New("the commit was answered after the time allowed for it")

@@ -1,0 +1,96 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/source/crawl"
+)
+
+// takeSignals carries out the commands of the signal topic. Each is taken in with the same Kafka transaction that makes
+// what it asks for durable, so none is lost and none is carried out twice.
+func (x *session) takeSignals(ctx context.Context) error {
+	return kafka.TailSignals(ctx, x.client, x.cfg.Name, x.pub.Checkpoint().Signal, func(sig kafka.Signal, taken kafka.SignalState) error {
+		return x.loop.call(ctx, func(ctx context.Context) error {
+			if err := x.signal(ctx, &sig); err != nil {
+				if change.SeverityOf(err) != change.Poison {
+					return err
+				}
+				x.log.Error("a signal cannot be carried out", "signal", sig.ID, "kind", sig.Kind, "error", err)
+				x.stats.failed(err)
+			}
+			x.loop.dirty = true
+			return x.pub.Set(&taken)
+		})
+	})
+}
+
+// signal carries out one command, in the loop.
+func (x *session) signal(ctx context.Context, sig *kafka.Signal) error {
+	if sig.Invalid != nil {
+		return &change.Problem{Kind: change.Poison, What: "a signal cannot be read", Err: sig.Invalid, Mend: "send signals by: sluice crawl start"}
+	}
+	switch sig.Kind {
+	case kafka.CrawlStart:
+		return x.signalCrawl(ctx, sig)
+	case kafka.CrawlCancel:
+		x.wishCancel(ctx, sig.Crawl)
+		return nil
+	}
+	return &change.Problem{Kind: change.Poison, What: fmt.Sprintf("unknown signal %q", sig.Kind), Mend: "see: sluice crawl --help"}
+}
+
+func (x *session) signalCrawl(ctx context.Context, sig *kafka.Signal) error {
+	name, err := change.ParseTableName(sig.Table)
+	if err != nil {
+		return &change.Problem{Kind: change.Poison, What: "a crawl of " + sig.Table, Err: err, Mend: "name it as database.table"}
+	}
+	t, err := x.loop.known(ctx, name)
+	if err != nil {
+		return err
+	}
+	if t == nil {
+		return &change.Problem{Kind: change.Poison, Table: name, What: name.String() + " is not captured by this source",
+			Mend: "add a rule for it under tables: in the source's config"}
+	}
+	if !t.live() { // what was missed while it was stopped may be any row: nothing less than all of it will do
+		if err := x.loop.resume(ctx, t); err != nil {
+			return err
+		}
+		sig.Where, sig.Keys = "", ""
+	}
+	whole := sig.Where == "" && sig.Keys == ""
+	return x.loop.wish(t, crawl.Request{ID: sig.ID, Table: name, Where: sig.Where, Keys: sig.Keys, Sweep: whole}, "asked for by a signal")
+}
+
+// wishCancel cancels outside of the loop, which the manager may be waiting for.
+func (x *session) wishCancel(ctx context.Context, id string) {
+	go func() {
+		if err := x.crawls.Cancel(ctx, id); err != nil && ctx.Err() == nil {
+			x.log.Error("a crawl could not be cancelled", "crawl", id, "error", err)
+		}
+	}()
+}
+
+// statusEvery is how often the source says that it is alive.
+const statusEvery = time.Second
+
+// tellStatus writes what the source is doing to the status topic.
+func (x *session) tellStatus(ctx context.Context) error {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	for {
+		x.stats.crawls(x.crawls.List())
+		if err := x.reporter.Write(ctx, kafka.RoleSource, x.stats.Report()); err != nil && ctx.Err() == nil {
+			x.log.Warn("status could not be written", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

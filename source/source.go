@@ -1,0 +1,96 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
+)
+
+// Version of the source block's "version" field and of the programs; set by the linker in releases.
+var Version = "0.1.0"
+
+// Source runs one source. Make it with New; Run starts everything it needs and ends it again.
+type Source struct {
+	cfg    Config
+	accept Accept
+	log    *slog.Logger
+	stats  *Stats
+
+	client   *kgo.Client // for reading, administration and the status topic; never in a transaction
+	admin    *kadm.Client
+	reporter *kafka.Reporter
+}
+
+// New returns a Source for a config that has been checked. It connects to nothing.
+func New(cfg Config, accept Accept, log *slog.Logger) *Source {
+	return &Source{cfg: cfg, accept: accept, log: log, stats: newStats(cfg.Name, cfg.MySQL.Address)}
+}
+
+// Stats returns what the source tells of itself while it runs.
+func (s *Source) Stats() *Stats { return s.stats }
+
+// Bounds of the pause between two sessions. A session that has published something begins the count anew.
+const (
+	pauseMin = 50 * time.Millisecond
+	pauseMax = 15 * time.Second
+)
+
+// Run lives through sessions until ctx ends (nil) or one ends with an error that trying again would not
+// mend: a person is needed, another source has taken over (it is not thrown out again), or the program is wrong.
+func (s *Source) Run(ctx context.Context) (err error) {
+	if s.client, err = kafka.NewClient(s.cfg.Kafka); err != nil {
+		return err
+	}
+	defer s.client.Close()
+	s.admin = kadm.NewClient(s.client)
+	s.reporter = kafka.NewReporter(s.client, s.cfg.Name, s.cfg.Name, s.cfg.HTTP)
+	pause := pauseMin
+	for {
+		began := s.stats.commits()
+		err := s.session(ctx)
+		if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+			return s.leave(ctx)
+		}
+		s.stats.failed(err)
+		if change.SeverityOf(err) != change.Retry {
+			return err
+		}
+		if s.stats.commits() > began {
+			pause = pauseMin
+		}
+		s.log.Warn("session ended; starting again from the checkpoint", "error", err, "pause", pause.String())
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		case <-ctx.Done():
+			return s.leave(ctx)
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// leave says that the source has ended in good order, so that a standby need not wait for its silence.
+func (s *Source) leave(ctx context.Context) error {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.reporter.Leave(last); err != nil {
+		s.log.Debug("the status could not be taken away", "error", err)
+	}
+	return nil
+}
+
+// mendOf returns what mends the error, where somebody has said it.
+func mendOf(err error) string {
+	var p *change.Problem
+	if errors.As(err, &p) {
+		return p.Mend
+	}
+	return ""
+}

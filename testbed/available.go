@@ -1,0 +1,97 @@
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Fetched is a server in the cache.
+type Fetched struct {
+	Name    string // as in Names
+	Version string // exact
+	Dir     string
+	Bytes   int64 // of the folder
+}
+
+// installers bring each server into the cache, in the order of Names.
+var installers = []struct {
+	name    string
+	install func(context.Context, Log) (version, dir string, err error)
+}{
+	{"mysql-9.7", mysqlInstaller(MySQL97)},
+	{"mysql-8.0", mysqlInstaller(MySQL80)},
+	{"mariadb-10.11", mysqlInstaller(MariaDB1011)},
+	{"kafka", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := kafkaInstall(ctx, log)
+		return kafkaVersion, dir, needsJava(err)
+	}},
+	{"registry", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := registryInstall(ctx, log)
+		return apicurioVersion, dir, needsJava(err)
+	}},
+	{"elasticsearch", searchInstaller(Elasticsearch)},
+	{"opensearch", searchInstaller(OpenSearch)},
+}
+
+func mysqlInstaller(version MySQLVersion) func(context.Context, Log) (string, string, error) {
+	return func(ctx context.Context, log Log) (string, string, error) {
+		home, err := mysqlInstall(ctx, version, log)
+		if err != nil {
+			return "", "", err
+		}
+		return home.FullVersion, home.dir, nil
+	}
+}
+
+func searchInstaller(kind SearchKind) func(context.Context, Log) (string, string, error) {
+	return func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := searchInstall(ctx, kind, log)
+		return searchRecipes[kind].version, dir, needsJava(err)
+	}
+}
+
+// needsJava asks for what a fetched server needs to run; the cache may come
+// from a machine or a time with a JDK.
+func needsJava(err error) error {
+	if err != nil {
+		return err
+	}
+	_, err = javaTool("java")
+	return err
+}
+
+// Names are the servers that can be fetched.
+func Names() []string {
+	names := make([]string, len(installers))
+	for i, installer := range installers {
+		names[i] = installer.name
+	}
+	return names
+}
+
+// Fetch brings a server into the cache unless it is there.
+func Fetch(ctx context.Context, name string, log Log) (Fetched, error) {
+	for _, installer := range installers {
+		if installer.name != name {
+			continue
+		}
+		version, dir, err := installer.install(ctx, log)
+		if err != nil {
+			return Fetched{}, fmt.Errorf("%s can not be had: %w", name, err)
+		}
+		size, err := folderSize(dir)
+		if err != nil {
+			return Fetched{}, fmt.Errorf("measure %s: %w", dir, err)
+		}
+		return Fetched{Name: name, Version: version, Dir: dir, Bytes: size}, nil
+	}
+	return Fetched{}, fmt.Errorf("unknown server %q; there are %s", name, strings.Join(Names(), ", "))
+}
+
+// Available fetches a server and says why it can not be had, for tests that are
+// skipped then. The answer nil means that its Start function can be called.
+func Available(ctx context.Context, name string) error {
+	_, err := Fetch(ctx, name, nil)
+	return err
+}

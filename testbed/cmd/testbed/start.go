@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluice-cdc/sluice/testbed"
+)
+
+// stopper is what every server of the test bed is to this command.
+type stopper interface {
+	Stop() error
+	ErrorLog() string
+}
+
+// start runs one server until the context ends.
+func start(ctx context.Context, name string) error {
+	server, address, err := startNamed(ctx, name)
+	if err != nil {
+		return err
+	}
+	fmt.Println(address)
+	progress("log: %s\n^C stops it and removes its data", server.ErrorLog())
+	<-ctx.Done()
+	return server.Stop()
+}
+
+// startNamed starts the server and says how to reach it.
+func startNamed(ctx context.Context, name string) (server stopper, address string, err error) {
+	switch name {
+	case "kafka":
+		kafka, err := testbed.StartKafka(ctx, testbed.KafkaOptions{Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return kafka, kafka.Address(), nil
+	case "registry":
+		registry, err := testbed.StartRegistry(ctx, testbed.RegistryOptions{Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return registry, registry.URL(), nil
+	case "elasticsearch", "opensearch":
+		search, err := testbed.StartSearch(ctx, testbed.SearchOptions{Kind: testbed.SearchKind(name), Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return search, search.URL(), nil
+	}
+	version, err := testbed.ParseMySQLVersion(name)
+	if err != nil {
+		return nil, "", err
+	}
+	mysql, err := testbed.StartMySQL(ctx, testbed.MySQLOptions{Version: version, Log: progress})
+	if err != nil {
+		return nil, "", err
+	}
+	progress("users: root (no password), app/app, cdc/cdc; socket: %s", mysql.Socket)
+	return mysql, mysql.Address(), nil
+}

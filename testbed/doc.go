@@ -1,0 +1,25 @@
+// Package testbed fetches real servers into a cache folder and runs as many of
+// each at once as a test asks for: MySQL, MariaDB, Apache Kafka, a schema
+// registry, Elasticsearch and OpenSearch.
+//
+// It needs no container engine and no root, installs nothing on the host and
+// leaves the host's services and package state alone. What it fetches comes
+// from package registries by their ordinary clients (apt-get, mvn), lies in
+// [CacheDir] and is used again by the next run. Debian packages are unpacked
+// into a folder and started through the loader and the C library they came
+// with, so the host's own versions do not matter.
+//
+// Every server listens on loopback only, on a port from [FreePort], with a
+// data folder of its own, and ends when the process that started it ends, also
+// when that process is killed. A server is ready when its own socket or its own
+// process says so, never because something answers on its port.
+//
+// A server is started by its Start function (StartMySQL, StartKafka, ...) and
+// must be ended by its Stop. In between it can be killed, paused and started
+// again on the same port and data. One goroutine per running server waits for
+// its end; it is gone when Stop or Kill returns.
+//
+// The packages below it run in this process and fetch nothing:
+// testbed/localbroker and testbed/localregistry stand in for Kafka and the
+// schema registry, and testbed/proxy cuts, delays and swallows TCP bytes.
+package testbed

@@ -1,0 +1,45 @@
+package testbed
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// childAttributes makes the kernel kill a server when the thread that started
+// it ends, which runProcess keeps alive as long as the server: so it dies with
+// this process, also when this process is killed. Its own process group keeps a
+// ^C at the terminal for this process, which then stops its servers in order.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// listens reports whether the process has a socket that listens on the port.
+func listens(pid, port int) bool {
+	inodes := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		content, err := os.ReadFile(table)
+		if err != nil {
+			continue // a kernel without IPv6
+		}
+		// https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html
+		for line := range strings.Lines(string(content)) {
+			fields := strings.Fields(line)
+			if len(fields) > 9 && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) && fields[3] == "0A" {
+				inodes["socket:["+fields[9]+"]"] = true
+			}
+		}
+	}
+	descriptors, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return false
+	}
+	for _, descriptor := range descriptors {
+		if target, err := os.Readlink(descriptor); err == nil && inodes[target] {
+			return true
+		}
+	}
+	return false
+}
