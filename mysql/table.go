@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -225,6 +226,9 @@ func (l *loader) addPart(p *part) {
 
 // cascades finds the foreign keys by which the server itself changes rows of this table (R12).
 func (l *loader) cascades(ctx context.Context) error {
+	if l.facts.Flavor == gtid.MariaDB {
+		return l.shownCascades(ctx)
+	}
 	rows, err := l.queryer.QueryContext(ctx, `SELECT CONSTRAINT_NAME, DELETE_RULE, UPDATE_RULE, REFERENCED_TABLE_NAME
 		FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = ? AND TABLE_NAME = ?
 		ORDER BY CONSTRAINT_NAME`, l.table.DB, l.table.Name)
@@ -237,17 +241,41 @@ func (l *loader) cascades(ctx context.Context) error {
 		if err := rows.Scan(&name, &onDelete, &onUpdate, &parent); err != nil {
 			return err
 		}
-		text := ""
-		for _, rule := range [...][2]string{{"ON DELETE", onDelete}, {"ON UPDATE", onUpdate}} {
-			if rule[1] != "NO ACTION" && rule[1] != "RESTRICT" {
-				text += " " + rule[0] + " " + rule[1]
-			}
-		}
-		if text != "" {
-			l.extras.Cascades = append(l.extras.Cascades, name+text+" of "+parent)
-		}
+		l.addCascade(name, onDelete, onUpdate, parent)
 	}
 	return rows.Err()
+}
+
+func (l *loader) addCascade(name, onDelete, onUpdate, parent string) {
+	text := ""
+	for _, rule := range [...][2]string{{"ON DELETE", onDelete}, {"ON UPDATE", onUpdate}} {
+		if rule[1] != "" && rule[1] != "NO ACTION" && rule[1] != "RESTRICT" {
+			text += " " + rule[0] + " " + rule[1]
+		}
+	}
+	if text != "" {
+		l.extras.Cascades = append(l.extras.Cascades, name+text+" of "+parent)
+	}
+}
+
+// foreignKey is a line of SHOW CREATE TABLE. Line feeds in names and comments are escaped there, so that a
+// line that begins so is one.
+var foreignKey = regexp.MustCompile("^  CONSTRAINT (`(?:[^`]|``)+`|\"(?:[^\"]|\"\")+\") FOREIGN KEY .* REFERENCES (.*) \\(.*\\)" +
+	"(?: ON DELETE ([A-Z ]+?))?(?: ON UPDATE ([A-Z ]+?))?,?$")
+
+// shownCascades reads them from SHOW CREATE TABLE: MariaDB hides INFORMATION_SCHEMA's rows of foreign keys from
+// users who may only SELECT.
+func (l *loader) shownCascades(ctx context.Context) error {
+	var name, statement string
+	if err := l.queryer.QueryRowContext(ctx, "SHOW CREATE TABLE "+QuoteTable(l.table.TableName)).Scan(&name, &statement); err != nil {
+		return err
+	}
+	for line := range strings.SplitSeq(statement, "\n") {
+		if m := foreignKey.FindStringSubmatch(line); m != nil {
+			l.addCascade(strings.Trim(m[1], "`\""), m[3], m[4], strings.ReplaceAll(strings.Trim(m[2], "`\""), "`", ""))
+		}
+	}
+	return nil
 }
 
 // key sets the table's key.

@@ -22,7 +22,7 @@ func kafkaClient(t *testing.T, k *Kafka, options ...kgo.Opt) *kgo.Client {
 // TestKafkaSurvivesKill commits a transaction, kills the broker and reads.
 func TestKafkaSurvivesKill(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	k, err := StartKafka(ctx, KafkaOptions{HeapMB: 256, Log: t.Logf})
 	if err != nil {

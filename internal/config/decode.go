@@ -48,6 +48,12 @@ func (d *decoder) value(n *yaml.Node, path string, v reflect.Value) {
 		}
 		v = v.Elem()
 	}
+	if own, ok := ownFormOf(v); ok {
+		if err := own.UnmarshalYAML(func(into any) error { return n.Decode(into) }); err != nil {
+			d.report(n.Line, "%s: %v", path, err)
+		}
+		return
+	}
 	if n.Kind == yaml.ScalarNode {
 		d.scalar(n, path, v)
 		return
@@ -182,6 +188,17 @@ func (d *decoder) list(n *yaml.Node, path string, v reflect.Value) {
 		d.value(element, fmt.Sprintf("%s[%d]", path, i), out.Index(i))
 	}
 	v.Set(out)
+}
+
+// ownForm is a type that reads its own form from the page, one that is a word or a mapping, say. It needs no YAML package.
+// ${...} is not replaced in it.
+type ownForm interface{ UnmarshalYAML(func(any) error) error }
+
+func ownFormOf(v reflect.Value) (own ownForm, ok bool) {
+	if v.CanAddr() {
+		own, ok = v.Addr().Interface().(ownForm)
+	}
+	return own, ok
 }
 
 var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()

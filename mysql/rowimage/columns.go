@@ -19,11 +19,11 @@ type describer struct {
 
 // describe returns the columns as INFORMATION_SCHEMA has them.
 func (tm *TableMap) describe() ([]change.Column, []int, error) {
-	meta, err := parseMetadata(tm.optional, len(tm.Columns))
+	meta, err := parseMetadata(tm.optional, len(tm.wire))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read table map of %s: %w", tm.Name, err)
 	}
-	if field := meta.missing(tm.Columns, tm.flavor); field != "" {
+	if field := meta.missing(tm.wire, tm.flavor); field != "" {
 		return nil, nil, tm.notFull(field)
 	}
 	unsigned, err := tm.signs(meta.unsigned)
@@ -31,14 +31,21 @@ func (tm *TableMap) describe() ([]change.Column, []int, error) {
 		return nil, nil, err
 	}
 	d := describer{meta: meta, flavor: tm.flavor}
-	columns := make([]change.Column, len(tm.Columns))
-	for i := range tm.Columns {
-		w := &tm.Columns[i]
-		c := &columns[i]
-		c.Name, c.Nullable, c.Unsigned = meta.names[i], w.Nullable, unsigned[i]
-		if err := d.describe(w, c); err != nil {
+	columns := make([]change.Column, 0, len(tm.Columns))
+	places := make([]int, len(tm.wire)) // from the wire's columns to the shown ones
+	for i := range tm.wire {
+		w := &tm.wire[i]
+		c := change.Column{Name: meta.names[i], Nullable: w.Nullable, Unsigned: unsigned[i]}
+		if err := d.describe(w, &c); err != nil {
 			return nil, nil, fmt.Errorf("read table map of %s: column %s (type %d): %w", tm.Name, c.Name, w.Type, err)
 		}
+		places[i] = len(columns)
+		if !w.hidden {
+			columns = append(columns, c)
+		}
+	}
+	for i, column := range meta.primary {
+		meta.primary[i] = places[column]
 	}
 	return columns, meta.primary, nil
 }
@@ -67,7 +74,7 @@ func (d *describer) describe(w *Wire, c *change.Column) error {
 			return fmt.Errorf("its character set is missing from the metadata")
 		}
 		d.character++
-		if w.Type != wireGeometry {
+		if w.Type != wireGeometry && w.Type != wireVector {
 			return d.describeText(w, c, id)
 		}
 	}
@@ -145,9 +152,7 @@ func (d *describer) describeText(w *Wire, c *change.Column, collationID uint32) 
 		c.Length = length / set.MaxLen()
 		c.Type = textType(w.Type == wireString, binary)
 	}
-	if binary {
-		c.Charset, c.Collation = "", ""
-	}
+	dropBinary(c)
 	return nil
 }
 
@@ -206,5 +211,15 @@ func (d *describer) describeNamed(w *Wire, c *change.Column) error {
 		}
 		c.Elements[i] = string(text)
 	}
+	if d.flavor == gtid.MySQL { // INFORMATION_SCHEMA of MariaDB names binary for ENUM and SET, that of MySQL does not
+		dropBinary(c)
+	}
 	return nil
+}
+
+// dropBinary takes the character set away where it is binary, as INFORMATION_SCHEMA does.
+func dropBinary(c *change.Column) {
+	if c.Charset == "binary" {
+		c.Charset, c.Collation = "", ""
+	}
 }

@@ -32,7 +32,7 @@ func uncompressEvent(data []byte) ([]byte, error) {
 
 // uncompressColumn reads a value of one of MariaDB's COMPRESSED columns: a header byte algorithm<<4 | no-wrap<<3 |
 // length's length; algorithm 0 means that the value follows as it is, 8 a deflate stream (with zlib's frame
-// unless no-wrap), before which the uncompressed length stands (little-endian). An empty value has no header.
+// unless no-wrap), before which the uncompressed length stands (big-endian). An empty value has no header.
 func uncompressColumn(data []byte) ([]byte, error) {
 	const algorithmPlain, algorithmZlib, noWrap = 0, 8, 0x08
 	if len(data) == 0 {
@@ -47,7 +47,7 @@ func uncompressColumn(data []byte) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("column compression header %#x is not known", head)
 	}
-	size := littleEndian(r.take(uint64(head & 0x07)))
+	size := bigEndian(r.take(uint64(head & 0x07)))
 	if err := r.err(); err != nil {
 		return nil, err
 	}

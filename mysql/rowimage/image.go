@@ -23,7 +23,7 @@ func (tm *TableMap) Image(present, data []byte, cells []Cell) (rest []byte, err 
 		return nil, err
 	}
 	count := 0
-	for i := range tm.Columns {
+	for i := range tm.wire {
 		if bit(present, i) {
 			count++
 		}
@@ -33,34 +33,36 @@ func (tm *TableMap) Image(present, data []byte, cells []Cell) (rest []byte, err 
 		return nil, fmt.Errorf("row image of %s: NULL bitmap: %w", tm.Name, errShort)
 	}
 	data = data[bitmapLength(count):]
-	nth := 0 // among the present ones: the NULL bitmap has bits for them only
-	for i := range tm.Columns {
-		cell := &cells[i]
-		*cell = Cell{}
-		if !bit(present, i) {
-			continue
-		}
-		cell.Present = true
-		if cell.Null = bit(nulls, nth); !cell.Null {
-			if cell.Data, data, err = tm.Columns[i].value(data); err != nil {
-				return nil, tm.columnError(i, err)
+	nth, column := 0, 0 // among the present ones: the NULL bitmap has bits for them only; among the shown ones
+	for i := range tm.wire {
+		w := &tm.wire[i]
+		cell := Cell{Present: bit(present, i)}
+		if cell.Present {
+			if cell.Null = bit(nulls, nth); !cell.Null {
+				if cell.Data, data, err = w.value(data); err != nil {
+					return nil, tm.columnError(w, i, err)
+				}
 			}
+			nth++
 		}
-		nth++
+		if !w.hidden {
+			cells[column] = cell
+			column++
+		}
 	}
 	return data, nil
 }
 
 func (tm *TableMap) checkWalk(present []byte, cells []Cell) error {
-	if len(cells) != len(tm.Columns) || len(present) != bitmapLength(len(tm.Columns)) {
+	if len(cells) != len(tm.Columns) || len(present) != bitmapLength(len(tm.wire)) {
 		return fmt.Errorf("row image of %s: %d cells and a bitmap of %d bytes for %d columns",
-			tm.Name, len(cells), len(present), len(tm.Columns))
+			tm.Name, len(cells), len(present), len(tm.wire))
 	}
 	return nil
 }
 
-func (tm *TableMap) columnError(column int, err error) error {
-	return fmt.Errorf("row image of %s, column %d (type %d): %w", tm.Name, column+1, tm.Columns[column].Type, err)
+func (tm *TableMap) columnError(w *Wire, column int, err error) error {
+	return fmt.Errorf("row image of %s, column %d (type %d): %w", tm.Name, column+1, w.Type, err)
 }
 
 // value takes one value off data.

@@ -35,10 +35,10 @@ func (tm *TableMap) AfterPartial(before []Cell, present, data []byte, cells []Ce
 			continue
 		}
 		if i >= len(before) || !before[i].Present || before[i].Null {
-			return nil, tm.columnError(i, errors.New("JSON differences without a document in the before image"))
+			return nil, tm.columnError(&tm.Columns[i], i, errors.New("JSON differences without a document in the before image"))
 		}
 		if cells[i].Data, err = applyJSONDiffs(before[i].Data, cells[i].Data); err != nil {
-			return nil, tm.columnError(i, fmt.Errorf("apply JSON differences: %w", err))
+			return nil, tm.columnError(&tm.Columns[i], i, fmt.Errorf("apply JSON differences: %w", err))
 		}
 	}
 	return rest, nil

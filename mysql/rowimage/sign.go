@@ -2,11 +2,8 @@ package rowimage
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/sluice-cdc/sluice/change"
-	"github.com/sluice-cdc/sluice/mysql/gtid"
 )
 
 // yearSign says whether YEAR columns have a bit in the SIGNEDNESS metadata, between those of the numbers. Seen:
@@ -19,29 +16,6 @@ const (
 	yearUncounted                 // MySQL up to 8.0.15
 	yearUnclear                   // MySQL 8.0.16 to 8.0.19: one or the other
 )
-
-// WrittenBy tells the version of the server that wrote the event, as the binlog's FORMAT_DESCRIPTION event has
-// it ("8.0.15-log"). Without it a server of today is assumed. Call it before tm is shared.
-func (tm *TableMap) WrittenBy(version string) {
-	tm.yearSign = yearCounted
-	if tm.flavor == gtid.MariaDB {
-		return
-	}
-	var parts [3]int
-	for i, text := range strings.SplitN(version, ".", len(parts)) {
-		digits := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
-		if digits < 0 {
-			digits = len(text)
-		}
-		parts[i], _ = strconv.Atoi(text[:digits]) // nothing there: 0
-	}
-	switch {
-	case slices.Compare(parts[:], []int{8, 0, 15}) <= 0:
-		tm.yearSign = yearUncounted
-	case slices.Compare(parts[:], []int{8, 0, 20}) < 0:
-		tm.yearSign = yearUnclear
-	}
-}
 
 // signs gives, for each column, whether it is an unsigned number.
 func (tm *TableMap) signs(bitmap []byte) ([]bool, error) {
@@ -72,18 +46,18 @@ func (tm *TableMap) signs(bitmap []byte) ([]bool, error) {
 // whether it can have been meant so: the length is right, YEAR's bits are set, and those after the last column
 // are not.
 func (tm *TableMap) readSigns(bitmap []byte, years bool) (unsigned []bool, fits bool) {
-	unsigned, fits = make([]bool, len(tm.Columns)), true
+	unsigned, fits = make([]bool, len(tm.wire)), true
 	nth := 0
 	next := func() bool {
 		at := nth
 		nth++
 		return at>>3 < len(bitmap) && bitmap[at>>3]&(0x80>>(at&7)) != 0
 	}
-	for i := range tm.Columns {
+	for i := range tm.wire {
 		switch {
-		case tm.Columns[i].isNumeric():
+		case tm.wire[i].isNumeric():
 			unsigned[i] = next()
-		case tm.Columns[i].Type == wireYear && years:
+		case tm.wire[i].Type == wireYear && years:
 			fits = next() && fits
 		}
 	}

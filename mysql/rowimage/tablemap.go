@@ -18,8 +18,9 @@ type TableMap struct {
 	ID      uint64 // what rows events name; means something until the next event of the same id
 	Flags   uint16
 	Name    change.TableName
-	Columns []Wire
+	Columns []Wire // as SELECT * has them, with invisible columns too
 
+	wire     []Wire // as the row images have them: Columns, but for columns that WrittenBy hides
 	flavor   gtid.Flavor
 	yearSign yearSign
 	body     []byte // the whole event body, our own copy
@@ -79,10 +80,10 @@ func (tm *TableMap) Same(body []byte) bool {
 }
 
 func (tm *TableMap) parseColumns(types, metadata, nullable []byte) error {
-	tm.Columns = make([]Wire, len(types))
+	tm.wire = make([]Wire, len(types))
 	r := reader{b: metadata}
 	for i, t := range types {
-		w := &tm.Columns[i]
+		w := &tm.wire[i]
 		w.Type, w.Nullable = t, bit(nullable, i)
 		w.readMeta(&r)
 		if err := r.err(); err != nil {
@@ -95,6 +96,7 @@ func (tm *TableMap) parseColumns(types, metadata, nullable []byte) error {
 			tm.jsons++
 		}
 	}
+	tm.Columns = tm.wire
 	return nil
 }
 

@@ -54,6 +54,7 @@ type Wire struct {
 	fixed  int32 // bytes a value takes, when prefix is 0
 	prefix uint8 // bytes of the length that stands before a value; 0: the length is fixed
 	rework bool  // the bytes are of an old or compressed form, which Image turns into the usual one
+	hidden bool  // a column of the server's own, which no SELECT shows: see hideColumns
 }
 
 // isNumeric says whether the column has a bit in the SIGNEDNESS metadata. For YEAR that depends on the
@@ -66,11 +67,11 @@ func (w *Wire) isNumeric() bool {
 	return false
 }
 
-// isCharacter says whether the column has an entry in the charset metadata. MariaDB's GEOMETRY is a blob
-// there and counts; MySQL's does not.
+// isCharacter says whether the column has an entry in the charset metadata. VECTOR is a blob there and counts
+// (seen on 9.7.4); so does GEOMETRY in MariaDB, but not in MySQL.
 func (w *Wire) isCharacter(mariaDB bool) bool {
 	switch w.Type {
-	case wireString, wireVarString, wireVarchar, wireBlob, wireBlobCompressed, wireVarcharCompressed:
+	case wireString, wireVarString, wireVarchar, wireBlob, wireVector, wireBlobCompressed, wireVarcharCompressed:
 		return true
 	case wireGeometry:
 		return mariaDB

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluice-cdc/sluice/source/merge"
 )
@@ -162,7 +163,9 @@ func TestBudget(t *testing.T) {
 		largest = max(largest, bytes)
 		st.mu.Unlock()
 	}
+	began := time.Now()
 	st.crawl(Request{Table: s.table("t"), ID: "t"}, func(c *Config) { c.Bytes = budget; c.Workers = 1 })
+	t.Logf("%d chunks, %s", st.chunks, time.Since(began))
 	st.once("t", 20000)
 	if largest > budget+301_000 {
 		t.Errorf("a chunk held %d bytes, the budget is %d", largest, budget)

@@ -19,6 +19,9 @@ const (
 	rowsMax = 50_000
 	// rowsFirst is a table's first chunk when the server does not know how long its rows are.
 	rowsFirst = 1_000
+	// rowsSlow is what slowness alone does not go below. A statement has a cost of its own: on a server that
+	// is slow to answer at all, smaller chunks take as long each, and ever smaller ones would be asked for.
+	rowsSlow = 500
 )
 
 // newSizer starts with the server's estimate of a row's length, 0 where it has none.
@@ -37,7 +40,7 @@ func (s *sizer) rows() int {
 		n = min(n, float64(s.bytes)/s.perRow*1.1) // a little more, so that the budget and not the guess cuts
 	}
 	if s.perRowNs > 0 {
-		n = min(n, float64(s.target)/s.perRowNs)
+		n = min(n, max(float64(s.target)/s.perRowNs, rowsSlow))
 	}
 	return int(min(max(n, 1), rowsMax))
 }
@@ -72,9 +75,11 @@ func (s *sizer) smaller(rows int) bool {
 	return true
 }
 
-// tooWide learns that only so many rows filled the budget.
+// tooWide learns that just so many rows filled the budget, and has the next chunk ask for no more: whatever
+// follows them must not come again.
 func (s *sizer) tooWide(rows int) {
 	s.perRow = float64(s.bytes) / float64(max(rows, 1))
+	s.ceiling = min(s.ceiling, float64(max(rows, 1)))
 }
 
 func mean(old, sample float64) float64 {

@@ -439,7 +439,14 @@ func (st *testStream) begin(m *Manager, r Request) string {
 // over waits for a crawl's end and returns its last record.
 func (st *testStream) over(m *Manager, id string) Progress {
 	st.s.t.Helper()
-	eventually(st.s.t, "the crawl is over", func() bool { return !m.Busy() })
+	for deadline := time.Now().Add(60 * time.Second); m.Busy(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			for _, status := range m.List() {
+				st.s.t.Log(status.Line())
+			}
+			st.s.t.Fatal("the crawls are not over in 60 s")
+		}
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.records[id]

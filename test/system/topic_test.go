@@ -224,4 +224,3 @@ func (b *bed) tableContents(ctx context.Context, m mysql.Config, table string) m
 	fatal(result.Err())
 	return rows
 }
-

@@ -62,7 +62,7 @@ func (s Shop) Load(ctx context.Context, db *sql.DB) error {
 		rows      int
 	}{
 		{"customers", "n, CONCAT('c', n, '@example.org'), CONCAT('Name ', n, ' caf\u00e9'), ELT(1 + n % 5, 'Seoul', 'Jeju', 'Busan', NULL, 'Daegu'), n % 1000 + 0.25, n % 2, DATE_ADD('1960-01-01', INTERVAL n % 15000 DAY), '2026-01-02 03:04:05.678'", customers},
-		{"orders", fmt.Sprintf("n, 1 + n %% %d, CONCAT('code-', n), ELT(1 + n %% 4, 'new', 'paid', 'sent', 'gone'), n %% 5000 + 0.99, IF(n %% 3, CONCAT('note \u4f60\u597d ', n), NULL), n %% 8, JSON_OBJECT('n', n, 'half', n / 2, 'who', CONCAT('u', n %% 10)), '2026-02-03 04:05:06.789012'", max(customers, 1)), orders},
+		{"orders", fmt.Sprintf("n, 1 + n %% %d, CONCAT('code-', n), ELT(1 + n %% 4, 'new', 'paid', 'sent', 'gone'), n %% 5000 + 0.99, IF(n %% 3, CONCAT('note \u4f60\u597d ', n), NULL), n %% 8, JSON_OBJECT('n', n, 'half', n / 2e0, 'who', CONCAT('u', n %% 10)), '2026-02-03 04:05:06.789012'", max(customers, 1)), orders},
 		{"order_items", fmt.Sprintf("1 + n DIV 3, n %% 3 + 1, CONCAT('sku-', n %% %d), n %% 9 + 1, n / 7", max(products, 1)), items},
 		{"products", "CONCAT('sku-', n), CONCAT('Thing ', n), IF(n % 4, n, NULL), n / 3, UNHEX(LEFT(SHA2(n, 256), 32)), n % 100", products},
 	} {

@@ -1,0 +1,101 @@
+package sink
+
+import (
+	"fmt"
+
+	"github.com/sluice-cdc/sluice/change"
+)
+
+// Change is one record of a topic, decoded. It is shared with the runtime and read only.
+//
+// Values may alias the record that they were decoded from: they stay valid for as long as somebody holds them.
+type Change struct {
+	Op    change.Op
+	Table *change.Table // the shape of Before and After; one pointer a schema, never nil (see Tombstone)
+
+	// KeyNames and KeyValues are the key as the record's own key says it, in key order, never NULL.
+	// KeyNames is shared by all changes of one key schema.
+	KeyNames  []string
+	KeyValues []change.Value
+	Key       []byte // the key's Avro body, without the frame: equal keys of one topic have equal bytes
+
+	// Before and After are the row images by column of Table; nil where the image is absent: no Before at
+	// Create and Read, no After at Delete, neither at a tombstone.
+	Before []change.Value
+	After  []change.Value
+
+	// TrustedBefore reports whether Before says where the row stood until now (absent: nowhere). Where it is
+	// false an older state of the row may stand in any shard: at Op Read over a table that was there before, at
+	// a bare tombstone, and at a record so old that compaction may have removed its predecessor.
+	TrustedBefore bool
+
+	Version change.Version // the only number that orders; see change.Version
+
+	// Tombstone marks a record without a value: Op is Delete, only the key is known, and Table is the newest
+	// schema known of the topic. The source sends one after each Delete, with a version not below the delete's.
+	Tombstone bool
+
+	Origin       Origin
+	Offset       int64
+	AppendMillis int64 // when the broker appended the record, milliseconds since 1970 UTC
+	Bytes        int   // what the record holds in memory
+}
+
+// Origin is what the envelope's source block and its times say of the change. It is empty at a tombstone.
+// Nothing in it may be used to order changes.
+type Origin struct {
+	Connector    string // "mysql" or another producer's name
+	Snapshot     string // "false", "incremental", or what the envelope says
+	CommitMillis int64  // source.ts_ms
+	ReadMillis   int64  // ts_ms: when the source read the change
+	ServerID     int64
+	GTID         string
+	File         string
+	Pos          int64
+	Row          int32
+	Thread       int64
+	Query        string
+	Transaction  string // the transaction block's id, empty where there is none
+}
+
+// Row returns the newest image that the change carries: After, else Before, else nil.
+func (c *Change) Row() []change.Value {
+	if c.After != nil {
+		return c.After
+	}
+	return c.Before
+}
+
+// Partition is one partition of one incarnation of a topic. It is comparable, and so a map key.
+type Partition struct {
+	Source    string   // the name of the source, which is the prefix of its topics
+	Topic     string   //
+	TopicID   [16]byte // a topic that was dropped and created again has another
+	Count     int32    // how many partitions the topic has; another count moves keys, so it is part of the identity
+	Partition int32
+}
+
+// String returns "topic[3]".
+func (p Partition) String() string { return fmt.Sprintf("%s[%d]", p.Topic, p.Partition) }
+
+// Batch is a run of records of one partition.
+type Batch struct {
+	Group string // the consumer group
+	Partition
+
+	// From is the offset at which the batch begins and Next the one at which the following batch will. They
+	// count records that carry no change too (transaction markers, gaps left by compaction), so Next is mostly more
+	// than the last change's offset + 1, and a batch may be empty: then it only moves the progress.
+	From, Next int64
+
+	// Epoch is what Assign handed out; 0 where the target keeps no progress.
+	Epoch int64
+
+	// ThroughMillis is the T of the progress: once the batch is applied, all that was appended to the partition
+	// before this time (milliseconds since 1970 UTC) is. A negative one says that the first read of the log is
+	// under way and when it began. A target stores it as it is.
+	ThroughMillis int64
+
+	Changes []Change
+	Bytes   int // the sum of the changes' Bytes
+}

@@ -1,0 +1,129 @@
+package mysql
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+	"strconv"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/sink"
+)
+
+// debtHash names a key in the debt table by the condition that finds its row.
+func debtHash(condition []byte) []byte {
+	sum := sha256.Sum256(condition)
+	return sum[:16]
+}
+
+// owe notes, in the same transaction, that the key's next change newer than above must still come: the rule
+// deleted its row, or did not write it, because of change c (R5).
+func (tx *transaction) owe(ctx context.Context, st *shardTable, c *sink.Change, key []change.Value, above change.Version) error {
+	condition := st.appendKey(nil, key)
+	b := []byte("INSERT INTO " + tx.shard.qualify(debtTable) +
+		" (table_name,key_hash,consumer_group,topic,source_table,key_text,key_condition,above,version,append_millis) VALUES (")
+	b = appendQuoted(b, []byte(st.name.Name))
+	b = appendQuoted(append(b, ",_binary"...), debtHash(condition))
+	b = appendQuoted(append(b, ','), []byte(tx.batch.Group))
+	b = appendQuoted(append(b, ','), []byte(tx.batch.Topic))
+	b = appendQuoted(append(b, ','), []byte(tx.table.source.String()))
+	b = appendQuoted(append(b, ','), []byte(keyText(c.KeyNames, key)))
+	b = appendQuoted(append(b, ",_binary"...), condition)
+	b = fmt.Appendf(b, ",%d,%d,%d) ON DUPLICATE KEY UPDATE append_millis=IF(version<%d,%d,append_millis),version=GREATEST(version,%d),above=GREATEST(above,%d)",
+		above, c.Version, c.AppendMillis, c.Version, c.AppendMillis, c.Version, above)
+	_, err := tx.exec(ctx, b)
+	return err
+}
+
+// addPayments strikes the debts of keys that are deleted: that was the change they waited for. A debt whose
+// key was written again is paid too, but that can be seen of the row, and is: see Debts.
+func (tx *transaction) addPayments(out *statements, st *shardTable, deletes []*sink.Change) {
+	for len(deletes) > 0 {
+		n := min(len(deletes), rowsPerStatementMax)
+		b := appendQuoted([]byte("DELETE FROM "+tx.shard.qualify(debtTable)+" WHERE table_name="), []byte(st.name.Name))
+		b = append(b, " AND ("...)
+		for i, c := range deletes[:n] {
+			if i > 0 {
+				b = append(b, " OR "...)
+			}
+			b = fmt.Appendf(b, "(key_hash=x'%x' AND above<%d)", debtHash(st.appendKey(nil, c.KeyValues)), c.Version)
+		}
+		out.add(append(b, ')'))
+		deletes = deletes[n:]
+	}
+}
+
+// Debts returns the debts of the group that nothing has paid yet.
+func (t *Target) Debts(ctx context.Context, group string) ([]sink.Debt, error) {
+	var all []sink.Debt
+	for _, s := range t.shards {
+		if err := s.prepareOwn(ctx); err != nil {
+			return nil, err
+		}
+		debts, err := s.debts(ctx, group)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		all = append(all, debts...)
+	}
+	return all, nil
+}
+
+func (s *shard) debts(ctx context.Context, group string) ([]sink.Debt, error) {
+	c, err := s.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	type stored struct {
+		sink.Debt
+		table     string
+		condition []byte
+		hash      []byte
+		above     int64
+	}
+	var list []stored
+	query := appendQuoted([]byte("SELECT table_name,key_hash,topic,source_table,key_text,key_condition,above,version,append_millis FROM "+
+		s.qualify(debtTable)+" WHERE consumer_group="), []byte(group))
+	err = c.query(ctx, query, func(f []sql.RawBytes) (err error) {
+		d := stored{table: string(f[0]), hash: append([]byte(nil), f[1]...), condition: append([]byte(nil), f[5]...)}
+		d.Topic, d.Shard, d.Key = string(f[2]), s.config.Name, string(f[4])
+		if d.Table, err = change.ParseTableName(string(f[3])); err != nil {
+			return err
+		}
+		if d.above, err = strconv.ParseInt(string(f[6]), 10, 64); err != nil {
+			return err
+		}
+		version, err := strconv.ParseInt(string(f[7]), 10, 64)
+		if err != nil {
+			return err
+		}
+		d.Version = change.Version(version)
+		d.AppendMillis, err = strconv.ParseInt(string(f[8]), 10, 64)
+		list = append(list, d)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var open []sink.Debt
+	for _, d := range list {
+		// Paid, if the row is there with a newer version. The debt must be struck by the same condition that was
+		// read: it may have grown since.
+		query := fmt.Appendf(nil, "SELECT 1 FROM %s WHERE %s AND %s>%d", s.qualify(d.table), d.condition, s.version, d.above)
+		paid := false
+		if err := c.query(ctx, query, func([]sql.RawBytes) error { paid = true; return nil }); err != nil {
+			return nil, err
+		}
+		if !paid {
+			open = append(open, d.Debt)
+			continue
+		}
+		strike := appendQuoted([]byte("DELETE FROM "+s.qualify(debtTable)+" WHERE table_name="), []byte(d.table))
+		if _, err := c.exec(ctx, fmt.Appendf(strike, " AND key_hash=x'%x' AND above=%d", d.hash, d.above)); err != nil {
+			return nil, err
+		}
+	}
+	return open, nil
+}

@@ -1,0 +1,226 @@
+package mysql_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/route"
+	"github.com/sluice-cdc/sluice/sink"
+	target "github.com/sluice-cdc/sluice/sink/mysql"
+)
+
+// killConnections kills what the sink has open on the server, again and again, until the context ends.
+func killConnections(ctx context.Context, p *place, r *rand.Rand) (killed int) {
+	for ctx.Err() == nil {
+		rows, err := p.db.QueryContext(ctx, "SELECT id FROM information_schema.PROCESSLIST WHERE user='app' AND db IS NULL")
+		if err != nil {
+			return killed
+		}
+		var ids []int64
+		for rows.Next() {
+			var id int64
+			if rows.Scan(&id) == nil {
+				ids = append(ids, id)
+			}
+		}
+		rows.Close()
+		for _, id := range ids {
+			if r.IntN(3) == 0 {
+				if _, err := p.db.ExecContext(ctx, fmt.Sprintf("KILL %d", id)); err == nil {
+					killed++
+				}
+			}
+		}
+		time.Sleep(time.Duration(r.IntN(15)) * time.Millisecond)
+	}
+	return killed
+}
+
+// moves writes changes over rows that wander between shards by a column that is no part of the key.
+func moves(r *rand.Rand, s *teller, rows, changes int) [][]change.Value {
+	state := make([][]change.Value, rows)
+	for range changes {
+		i := r.IntN(rows)
+		after := user(i, fmt.Sprintf("u%d", i), r.IntN(100), int(s.version%100_000))
+		if state[i] != nil && r.IntN(8) == 0 {
+			after = nil
+		}
+		if state[i] != nil || after != nil {
+			s.write(state[i], after)
+		}
+		state[i] = after
+	}
+	return state
+}
+
+// Connections die in the middle of batches, between the statements of a transaction and between the
+// commits of the shards, while two processes take the partitions from each other. Each row ends in one shard, as
+// the source has it.
+func TestKilledConnectionsAndRivals(t *testing.T) {
+	p := newPlace(t, 3)
+	p.config.Routes = []route.Spec{{Table: "shop.users", By: "seat", Rule: route.RuleSpec{Name: "modulus"}}}
+	n := seed(t)
+	s := newTeller(users("utf8mb4_general_ci"), 4)
+	want := moves(rand.New(rand.NewPCG(n, 3)), s, 60, 4000)
+	if err := p.opened().Prepare(t.Context(), group, source, []*change.Table{s.table}); err != nil {
+		t.Fatal(change.Explain(err))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var killer, wg sync.WaitGroup
+	killer.Go(func() { t.Logf("%d connections killed", killConnections(ctx, p, rand.New(rand.NewPCG(n, 4)))) })
+	lost := new(counter)
+	for rival := range 2 {
+		tg := p.opened()
+		for at := range s.logs {
+			wg.Go(func() { rivalOwner(t, s, tg, at, rand.New(rand.NewPCG(n, uint64(10*rival+at))), lost) })
+		}
+	}
+	wg.Wait()
+	cancel()
+	killer.Wait()
+	t.Logf("ownership lost %d times", lost.n)
+	var got []string
+	for i := range want {
+		for _, shard := range p.shards {
+			got = append(got, p.query(fmt.Sprintf("SELECT id,email,seat,n FROM %s.users WHERE id=%d", shard.Database, i))...)
+		}
+	}
+	same(t, got, texts(want))
+}
+
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) add() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+// rivalOwner applies the partition to its end, assigning it anew whenever it is lost.
+func rivalOwner(t *testing.T, s *teller, tg *target.Target, at int, r *rand.Rand, lost *counter) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var next, epoch int64 = -1, 0
+	for end := int64(len(s.logs[at])); next < end; {
+		if epoch == 0 {
+			n, e, found, err := tg.Assign(ctx, group, s.identity(at))
+			if err != nil {
+				if change.SeverityOf(err) != change.Retry {
+					t.Errorf("assign: %s", change.Explain(err))
+					return
+				}
+				continue
+			}
+			if next, epoch = n, e; !found {
+				next = 0
+			}
+			continue
+		}
+		b := s.batch(at, next, min(end, next+1+r.Int64N(40)), epoch)
+		var gone *sink.OwnershipLost
+		switch err := tg.Apply(ctx, b); {
+		case err == nil:
+			next = b.Next
+		case errors.As(err, &gone):
+			lost.add()
+			epoch = 0
+			time.Sleep(time.Duration(r.IntN(60)) * time.Millisecond)
+		case change.SeverityOf(err) != change.Retry:
+			t.Errorf("apply: %s", change.Explain(err))
+			return
+		}
+	}
+}
+
+// An owner of before may have a packet on its way when another takes over: it changes nothing.
+func TestLateOwnerChangesNothing(t *testing.T) {
+	p := newPlace(t, 2)
+	p.config.Routes = []route.Spec{{Table: "shop.users", By: "id", Rule: route.RuleSpec{Name: "modulus"}}}
+	s := newTeller(users("utf8mb4_general_ci"), 1)
+	s.write(nil, user(1, "a", 1, 1))
+	s.write(nil, user(2, "b", 2, 1))
+	old, now := p.opened(), p.opened()
+	_, epoch, found, err := old.Assign(t.Context(), group, s.identity(0))
+	if err != nil || found {
+		t.Fatalf("found %v, %v", found, err)
+	}
+	if _, next, _, err := now.Assign(t.Context(), group, s.identity(0)); err != nil || next <= epoch {
+		t.Fatalf("epoch %d after %d, %v", next, epoch, err)
+	}
+	var lost *sink.OwnershipLost
+	if err := old.Apply(t.Context(), s.batch(0, 0, 2, epoch)); !errors.As(err, &lost) {
+		t.Fatalf("the old owner got %v", err)
+	}
+	for _, shard := range p.shards {
+		same(t, p.query("SELECT id FROM "+shard.Database+".users"), nil)
+	}
+	positions, err := now.Positions(t.Context(), group)
+	if err != nil || len(positions) != 2 || positions[0].Next != -1 || positions[1].Epoch != epoch+1 {
+		t.Errorf("positions %+v, %v", positions, err)
+	}
+}
+
+// A progress row that somebody removes under the owner must not go unseen.
+func TestProgressRowRemoved(t *testing.T) {
+	p := newPlace(t, 1)
+	tg := p.opened()
+	s := newTeller(users("utf8mb4_general_ci"), 1)
+	s.write(nil, user(1, "a", 1, 1))
+	_, epoch, _, err := tg.Assign(t.Context(), group, s.identity(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.in("DELETE FROM $DB._sluice_progress")
+	if err := tg.Apply(t.Context(), s.batch(0, 0, 1, epoch)); err == nil || change.SeverityOf(err) != change.Fatal {
+		t.Errorf("got %v, want a fatal error", err)
+	}
+}
+
+// Replay goes back: the rows are written again from there, and whoever owned the partition does not any more.
+func TestSetProgress(t *testing.T) {
+	p := newPlace(t, 2)
+	p.config.Routes = []route.Spec{{Table: "shop.users", By: "id", Rule: route.RuleSpec{Name: "modulus"}}}
+	tg := p.opened()
+	s := newTeller(users("utf8mb4_general_ci"), 1)
+	for i := range 10 {
+		s.write(nil, user(i, "e"+number(i).String(), i, 1))
+	}
+	s.deliver(t, tg, 3)
+	other := s.identity(0)
+	other.TopicID[0]++
+	if _, _, _, err := tg.Assign(t.Context(), group, other); err != nil {
+		t.Fatal(err)
+	}
+	replayer := p.opened()
+	occupied, err := replayer.Occupied(t.Context(), source, []*change.Table{s.table})
+	if err != nil || len(occupied) != 2 {
+		t.Errorf("occupied %v, %v", occupied, err)
+	}
+	if err := replayer.Empty(t.Context(), source, []*change.Table{s.table}); err != nil {
+		t.Fatal(err)
+	}
+	if err := replayer.SetProgress(t.Context(), group, []sink.Reset{{Partition: s.identity(0), Next: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	s.write(nil, user(10, "e10", 10, 1))
+	var lost *sink.OwnershipLost
+	if err := tg.Apply(t.Context(), s.batch(0, 10, 11, 1)); !errors.As(err, &lost) {
+		t.Errorf("the old owner got %v", err)
+	}
+	positions, err := tg.Positions(t.Context(), group)
+	if err != nil || len(positions) != 2 || positions[0].Next != 4 || positions[1].Next != 4 {
+		t.Errorf("positions %+v, %v; want 4 in both shards, and none of the other topic id", positions, err)
+	}
+	s.deliver(t, tg, 5)
+	same(t, p.query(fmt.Sprintf("SELECT COUNT(*) FROM (SELECT id FROM %s.users UNION ALL SELECT id FROM %s.users) x",
+		p.shards[0].Database, p.shards[1].Database)), []string{"7"})
+}

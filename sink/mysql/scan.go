@@ -1,0 +1,317 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sluice-cdc/sluice/change"
+	server "github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/route"
+	"github.com/sluice-cdc/sluice/sink"
+)
+
+const (
+	scanRows = 2000 // of one query: a long one would hold an old read view and a connection
+	scanKeys = 200
+)
+
+// selectExpression returns what is selected of a column so that its text is exact.
+func selectExpression(c *change.Column) string {
+	name := server.QuoteName(c.Name)
+	if c.Type == change.Float || c.Type == change.Double {
+		return "(" + name + "*1e0)" // as it stands, a FLOAT comes with 6 digits and a DOUBLE(M,D) with D decimals
+	}
+	return name
+}
+
+// parseField makes a column's text a canonical value. The session has UTF-8 for results and UTC.
+func parseField(c *change.Column, field []byte) (change.Value, error) {
+	if field == nil {
+		return change.Value{}, nil
+	}
+	switch {
+	case c.Type.Integer() && c.Unsigned:
+		n, err := strconv.ParseUint(string(field), 10, 64)
+		return change.UintValue(n), err
+	case c.Type.Integer(), c.Type == change.Year:
+		n, err := strconv.ParseInt(string(field), 10, 64)
+		return change.IntValue(n), err
+	case c.Type == change.Float:
+		f, err := strconv.ParseFloat(string(field), 64)
+		return change.Float32Value(float32(f)), err
+	case c.Type == change.Double:
+		f, err := strconv.ParseFloat(string(field), 64)
+		return change.Float64Value(f), err
+	}
+	kind := change.Str
+	switch {
+	case c.Type.Opaque(), c.Type == change.Bit, c.Type == change.Geometry, c.Type == change.Vector:
+		kind = change.Raw
+	}
+	return change.Value{Kind: kind, Bytes: append([]byte{}, field...)}, nil
+}
+
+// Scan reads the table in each shard, in key order, by queries of a bounded number of rows.
+func (t *Target) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) error) error {
+	tab, err := t.table(ctx, t.setup.Group, r.Source, r.Table)
+	if err != nil {
+		return err
+	}
+	for _, st := range tab.shards {
+		scan := &scanner{table: tab, shardTable: st, columns: columnNames(tab.schema), each: each}
+		if err := scan.run(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func columnNames(t *change.Table) []string {
+	names := make([]string, len(t.Columns))
+	for i := range t.Columns {
+		names[i] = t.Columns[i].Name
+	}
+	return names
+}
+
+// scanner reads one shard's table.
+type scanner struct {
+	*shardTable
+	table   *table
+	columns []string
+	each    func(sink.Row) error
+	sources map[string]string // names by number
+}
+
+func (s *scanner) run(ctx context.Context, r sink.Scan) error {
+	s.sources = make(map[string]string)
+	if len(r.Keys) > 0 {
+		for keys := range slices.Chunk(r.Keys, scanKeys) {
+			var b []byte
+			for i, key := range keys {
+				if i > 0 {
+					b = append(b, " OR "...)
+				}
+				b = s.appendKey(b, key)
+			}
+			if _, err := s.read(ctx, string(b), -1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	through := ""
+	if r.Through != nil {
+		through = " AND NOT " + s.above(r.Through)
+	}
+	for after := r.After; ; {
+		condition := "TRUE"
+		if after != nil {
+			condition = s.above(after)
+		}
+		last, err := s.read(ctx, condition+through, scanRows)
+		if err != nil || last == nil {
+			return err
+		}
+		after = last
+	}
+}
+
+// above returns the condition that the key lies above the values, in an order that an index has.
+func (s *scanner) above(key []change.Value) string {
+	var b strings.Builder
+	for i := range key {
+		name, literal := server.QuoteName(s.key[i].Name), orderedLiteral(key[i], &s.key[i])
+		if i == len(key)-1 {
+			fmt.Fprintf(&b, "%s>%s", name, literal)
+			break
+		}
+		fmt.Fprintf(&b, "%s>=%s AND (%s>%s OR (%s=%s AND ", name, literal, name, literal, name, literal)
+	}
+	return "(" + b.String() + strings.Repeat("))", len(key)-1) + ")"
+}
+
+// orderedLiteral returns a literal that compares as ORDER BY does: ENUM and SET by their numbers.
+func orderedLiteral(v change.Value, c *change.Column) string {
+	switch {
+	case v.Kind != change.Str:
+	case c.Type == change.Enum:
+		return strconv.Itoa(slices.Index(c.Elements, string(v.Bytes)) + 1)
+	case c.Type == change.Set:
+		var bits uint64
+		for _, name := range strings.Split(string(v.Bytes), ",") {
+			if i := slices.Index(c.Elements, name); i >= 0 {
+				bits |= 1 << i
+			}
+		}
+		return strconv.FormatUint(bits, 10)
+	}
+	return string(appendValue(nil, v, c.Type))
+}
+
+// read runs one query and returns the key of its last row, nil where there were fewer than limit.
+func (s *scanner) read(ctx context.Context, condition string, limit int) (last []change.Value, err error) {
+	query := "SELECT "
+	for i := range s.all {
+		query += selectExpression(&s.all[i]) + ","
+	}
+	if s.version != "" {
+		query += s.version + "," + s.origin
+	} else {
+		query += "0,0"
+	}
+	query += " FROM " + s.quoted + " WHERE (" + condition + ") ORDER BY " + quoteNames(s.keyNames())
+	if limit >= 0 {
+		query += " LIMIT " + strconv.Itoa(limit)
+	}
+	c, err := s.shard.conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.release()
+	var rows []sink.Row
+	if err := c.query(ctx, []byte(query), func(fields []sql.RawBytes) error {
+		row, err := s.row(fields)
+		rows = append(rows, row)
+		return err
+	}); err != nil {
+		return nil, s.shard.problem(err)
+	}
+	for i := range rows {
+		if rows[i].Source, err = s.sourceOf(ctx, c, rows[i].Source); err != nil {
+			return nil, err
+		}
+		if err := s.each(rows[i]); err != nil {
+			return nil, err
+		}
+	}
+	if limit < 0 || len(rows) < limit {
+		return nil, nil
+	}
+	for _, column := range s.table.schema.Key {
+		last = append(last, rows[len(rows)-1].Values[column])
+	}
+	return last, nil
+}
+
+func (s *scanner) keyNames() []string {
+	names := make([]string, len(s.key))
+	for i := range s.key {
+		names[i] = s.key[i].Name
+	}
+	return names
+}
+
+// row reads one row; its Source is the number as text.
+func (s *scanner) row(fields []sql.RawBytes) (sink.Row, error) {
+	row := sink.Row{Shard: s.shard.config.Name, Columns: s.columns, Values: make([]change.Value, len(s.all))}
+	for i := range s.all {
+		v, err := parseField(&s.all[i], fields[i])
+		if err != nil {
+			return row, fmt.Errorf("column %s of %s: %w", s.all[i].Name, s.name, err)
+		}
+		row.Values[i] = v
+	}
+	version, err := strconv.ParseInt(string(fields[len(s.all)]), 10, 64)
+	row.Version, row.Source = change.Version(version), string(fields[len(s.all)+1])
+	return row, err
+}
+
+func (s *scanner) sourceOf(ctx context.Context, c *session, number string) (string, error) {
+	if number == "0" {
+		return "", nil
+	}
+	if name, ok := s.sources[number]; ok {
+		return name, nil
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return "", err
+	}
+	s.sources[number] = s.shard.sourceName(ctx, c, n)
+	return s.sources[number], nil
+}
+
+// Shape says in which shards a row of the source belongs.
+func (t *Target) Shape(_ string, schema *change.Table, values []change.Value) ([]sink.Row, error) {
+	place, err := t.placementOf(schema)
+	if err != nil {
+		return nil, err
+	}
+	at, err := place.shard(values)
+	if err != nil {
+		return nil, fmt.Errorf("route a row of %s: %w", schema.TableName, err)
+	}
+	var rows []sink.Row
+	for i, s := range t.shards {
+		if at == i || at == route.All {
+			rows = append(rows, sink.Row{Shard: s.config.Name, Columns: columnNames(schema), Values: values})
+		}
+	}
+	return rows, nil
+}
+
+// placementOf returns the table's placement, which needs no server.
+func (t *Target) placementOf(schema *change.Table) (*placement, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.placements[schema]; p != nil {
+		return p, nil
+	}
+	p, err := newPlacement(t.config, schema)
+	if err != nil {
+		return nil, err
+	}
+	t.placements[schema] = &p
+	return &p, nil
+}
+
+// Occupied returns the target's tables that hold rows.
+func (t *Target) Occupied(ctx context.Context, _ string, tables []*change.Table) ([]string, error) {
+	var occupied []string
+	for _, s := range t.shards {
+		db, _, err := s.pool(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, schema := range tables {
+			found := false
+			err := queryRows(ctx, db, "SELECT 1 FROM "+server.QuoteTable(s.target(schema.TableName))+" LIMIT 1",
+				func([]sql.RawBytes) error { found = true; return nil })
+			if err != nil && server.ErrorNumber(err) != errorNoTable {
+				return nil, s.problem(err)
+			}
+			if found {
+				occupied = append(occupied, s.target(schema.TableName).String()+" in shard "+s.config.Name)
+			}
+		}
+	}
+	return occupied, nil
+}
+
+// Empty removes all rows of the target's tables, and their debts.
+func (t *Target) Empty(ctx context.Context, _ string, tables []*change.Table) error {
+	for _, s := range t.shards {
+		if err := s.prepareOwn(ctx); err != nil {
+			return err
+		}
+		db, _, err := s.pool(ctx)
+		if err != nil {
+			return err
+		}
+		for _, schema := range tables {
+			name := s.target(schema.TableName)
+			if _, err := db.ExecContext(ctx, "TRUNCATE TABLE "+server.QuoteTable(name)); err != nil && server.ErrorNumber(err) != errorNoTable {
+				return s.problem(err)
+			}
+			if _, err := db.ExecContext(ctx, "DELETE FROM "+s.qualify(debtTable)+" WHERE table_name=?", name.Name); err != nil {
+				return s.problem(err)
+			}
+		}
+	}
+	return nil
+}

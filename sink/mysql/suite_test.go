@@ -1,0 +1,65 @@
+package mysql_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/route"
+	"github.com/sluice-cdc/sluice/sink"
+	target "github.com/sluice-cdc/sluice/sink/mysql"
+	"github.com/sluice-cdc/sluice/sink/sinktest"
+)
+
+// suitePlace makes a place that holds the suite's tables, with their unique keys.
+func suitePlace(t testing.TB, spec sinktest.Spec, shards int, routes ...route.Spec) func() sink.Target {
+	p := newPlace(t, shards)
+	p.config.Routes = routes
+	p.config.Unique = make(map[string][]string)
+	for _, table := range spec.Tables {
+		p.config.Unique[table.String()] = []string{"*"}
+	}
+	first := p.open()
+	var tables []*change.Table
+	for _, table := range spec.Tables {
+		tables = append(tables, table.Table)
+	}
+	if err := first.Prepare(t.Context(), spec.Group, spec.Source, tables); err != nil {
+		t.Fatal(change.Explain(err))
+	}
+	first.Close()
+	for _, table := range spec.Tables {
+		for _, unique := range table.Uniques {
+			p.in("ALTER TABLE $DB." + table.Name + " ADD UNIQUE (" + strings.Join(unique, ",") + ")")
+		}
+	}
+	return func() sink.Target { return p.open() }
+}
+
+func without() []change.Type {
+	if running.Flavor.IsMariaDB() {
+		return []change.Type{change.Vector}
+	}
+	if !running.Flavor.MySQL9Words() {
+		return []change.Type{change.Vector}
+	}
+	return nil
+}
+
+func TestSuite(t *testing.T) {
+	sinktest.Run(t, sinktest.Options{Uniques: true, Histories: 20, Without: without(),
+		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 1) }})
+}
+
+// TestSuiteSharded has rows that move between three shards by a column that is no part of the key.
+func TestSuiteSharded(t *testing.T) {
+	routes := []route.Spec{
+		{Table: "suite.plain", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
+		{Table: "suite.keyed", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
+		{Table: "*.*", Rule: route.RuleSpec{Name: "s1"}},
+	}
+	sinktest.Run(t, sinktest.Options{Histories: 20, Without: without(),
+		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 3, routes...) }})
+}
+
+var _ sink.Target = (*target.Target)(nil)

@@ -1,0 +1,221 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/config"
+	"github.com/sluice-cdc/sluice/internal/serve"
+	"github.com/sluice-cdc/sluice/sink"
+)
+
+// The exit codes of every command.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2 // usage or configuration: a person is needed
+	exitDiffer = 3 // doctor: something is wrong
+)
+
+// Definition is a kind of sink: what its binary is made of. C is the struct of the target's own keys in the
+// page, named by yaml tags; it shares the page's top level with Config.
+type Definition[C any] struct {
+	Name    string    // "mysql": the binary is sluice-sink-mysql
+	Default func() *C // the target's defaults
+	Open    func(ctx context.Context, c *C, s sink.Setup) (sink.Target, error)
+}
+
+// Main is the whole of a sink's main: it runs the command that the arguments name and ends the process with its
+// exit code. The first SIGTERM or SIGINT lets run finish what is being applied and commit; the second ends at once.
+func Main[C any](name string, defaults func() *C, open func(ctx context.Context, c *C, s sink.Setup) (sink.Target, error)) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := context.WithCancel(context.Background())
+	hard, kill := context.WithCancel(context.Background())
+	go func() {
+		<-signals
+		stop()
+		<-signals
+		kill()
+	}()
+	d := Definition[C]{Name: name, Default: defaults, Open: open}
+	os.Exit(d.Run(ctx, hard, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until stopped
+       sluice-sink-%[1]s doctor --config FILE       look at everything the run depends on; changes nothing
+       sluice-sink-%[1]s replay --config FILE --to beginning|OFFSET|TIME
+                                        go back (or forward) while the group is stopped
+           --topics PATTERN   only these topics; may be repeated
+           --empty            empty the target's tables first: needed to rebuild from the beginning
+           --dry-run          only show what would be done
+           -o json            print JSON
+`
+
+// Run is Main without the process: it returns the exit code. ctx ends a run in good order, hard at once.
+func (d Definition[C]) Run(ctx, hard context.Context, args []string, stdout, stderr io.Writer) int {
+	name := "run"
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		name, args = args[0], args[1:]
+	}
+	c := command{name: name, group: "", to: "", stdout: stdout, stderr: stderr}
+	flags := flag.NewFlagSet("sluice-sink-"+d.Name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprintf(stderr, usage, d.Name) }
+	file := flags.String("config", "", "the page of this sink")
+	c.flags(flags)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case err != nil:
+		return exitUsage
+	}
+	if err := c.check(flags); err != nil {
+		return c.failed(err)
+	}
+	if *file == "" {
+		return c.failed(&change.Problem{Kind: change.Configuration, What: "no configuration was named", Mend: "name the page with --config FILE"})
+	}
+	page, own := Default(), d.Default()
+	if err := config.Load(*file, &page, own); err != nil {
+		return c.failed(err)
+	}
+	c.config, c.log = page, serve.NewLogger(stderr, page.Log)
+	slog.SetDefault(c.log)
+	target, err := d.Open(ctx, own, sink.Setup{Group: page.Group, Log: c.log})
+	if err != nil {
+		return c.failed(err)
+	}
+	c.target = target
+	err = c.run(ctx, hard)
+	if closeErr := target.Close(); err == nil {
+		err = closeErr
+	}
+	return c.failed(err)
+}
+
+// command is one call of the binary.
+type command struct {
+	name           string
+	config         Config
+	target         sink.Target
+	log            *slog.Logger
+	stdout, stderr io.Writer
+
+	group  string // --group, only to be sure: must be the page's
+	to     string
+	topics []string
+	empty  bool
+	dryRun bool
+	output string
+
+	http func(address string) // for tests: called when the HTTP server listens
+}
+
+func (c *command) flags(flags *flag.FlagSet) {
+	flags.StringVar(&c.output, "o", "", "json: print JSON")
+	if c.name != "replay" {
+		return
+	}
+	flags.StringVar(&c.group, "group", "", "the group; must be the page's")
+	flags.StringVar(&c.to, "to", "", "beginning, an offset, or a time like 2026-11-20T09:00:00Z")
+	flags.BoolVar(&c.empty, "empty", false, "empty the target's tables first")
+	flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be done")
+	flags.Func("topics", "only the topics of this pattern; may be repeated", func(text string) error {
+		_, err := parsePattern(text)
+		c.topics = append(c.topics, text)
+		return err
+	})
+}
+
+func (c *command) check(flags *flag.FlagSet) error {
+	problem := ""
+	switch {
+	case c.name != "run" && c.name != "doctor" && c.name != "replay":
+		problem = fmt.Sprintf("there is no command %q", c.name)
+	case flags.NArg() > 0:
+		problem = fmt.Sprintf("%q is no flag", flags.Arg(0))
+	case c.output != "" && c.output != "json":
+		problem = fmt.Sprintf("-o %q: want json", c.output)
+	case c.name == "replay" && c.to == "":
+		problem = "replay needs --to"
+	default:
+		return nil
+	}
+	flags.Usage()
+	return &change.Problem{Kind: change.Configuration, What: problem}
+}
+
+func (c *command) run(ctx, hard context.Context) error {
+	switch c.name {
+	case "doctor":
+		return c.doctor(ctx)
+	case "replay":
+		return c.replay(ctx)
+	}
+	s, err := New(c.config, c.target, c.log)
+	if err != nil {
+		return err
+	}
+	s.metrics.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if own, ok := c.target.(prometheus.Collector); ok {
+		s.metrics.registry.MustRegister(own)
+	}
+	return s.runAndServe(ctx, hard)
+}
+
+// runAndServe runs the sink and its HTTP pages.
+func (s *Sink) runAndServe(ctx, hard context.Context) error {
+	serving, end := context.WithCancel(hard)
+	defer end()
+	server := &serve.Server{Address: s.config.HTTP, Health: s.health, Metrics: s.metrics.registry, Log: s.log,
+		Status: func() any { return s.Status() }}
+	served := make(chan error, 1)
+	go func() {
+		err := server.Run(serving)
+		if err != nil {
+			s.fail(err)
+		}
+		served <- err
+	}()
+	err := s.Run(ctx, hard)
+	end()
+	<-served
+	return err
+}
+
+// errFound is doctor's: what was found is printed already.
+var errFound = errors.New("something is wrong")
+
+// failed prints the error with its remedy and returns its exit code.
+func (c *command) failed(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if errors.Is(err, errFound) {
+		return exitDiffer
+	}
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		for _, e := range many.Unwrap() {
+			fmt.Fprintln(c.stderr, change.Explain(e))
+		}
+	} else {
+		fmt.Fprintln(c.stderr, change.Explain(err))
+	}
+	if change.SeverityOf(err) == change.Configuration {
+		return exitUsage
+	}
+	return exitFailed
+}

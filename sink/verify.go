@@ -1,0 +1,99 @@
+package sink
+
+import (
+	"context"
+	"time"
+
+	"github.com/sluice-cdc/sluice/change"
+)
+
+// Scanner is the ability to read the target back, for verify.
+type Scanner interface {
+	// Scan calls each for every row of the table that the request names, in any order, one at a time; an error of
+	// each ends the scan and is returned. Markers of deleted rows are not rows. A request with bounds
+	// or keys that the target cannot serve is refused with errors.ErrUnsupported in the chain.
+	Scan(ctx context.Context, r Scan, each func(Row) error) error
+}
+
+// Scan says which rows are to be read.
+type Scan struct {
+	Source string
+	Table  *change.Table // the table at the source; what the target calls it is the target's matter
+
+	// Keys names single rows, by the table's key columns in key order. Empty: all rows between the bounds.
+	Keys [][]change.Value
+
+	// After and Through bound the key: After < key <= Through, compared by the target's own server, by key
+	// columns in key order. Nil: no bound on that side.
+	After, Through []change.Value
+}
+
+// Row is a row as the target holds it.
+type Row struct {
+	Shard   string   // empty where the target has one place only
+	Columns []string // the names at the target; shared between rows
+	Values  []change.Value
+	Version change.Version // 0 where the target stores none
+	Source  string         // the source that the row came from; empty where the target stores none
+}
+
+// Shaper is the ability to say what the target should hold for a row of the source: none where the row is
+// filtered out, else each place where it belongs. It is pure. A target without it holds the table's rows as they
+// are, under the same names.
+type Shaper interface {
+	Shape(source string, t *change.Table, values []change.Value) ([]Row, error)
+}
+
+// Replayer is the ability to go back, or forward, while the group is stopped. It comes with Progress.
+type Replayer interface {
+	// SetProgress writes the next offset and T of each partition, with one more than its greatest epoch, into every
+	// shard: an old owner that is still alive loses its ownership by it. Partitions that are not known yet are made
+	// known. What is stored under other identities of the same topics (another topic id or partition count)
+	// is removed.
+	SetProgress(ctx context.Context, group string, to []Reset) error
+
+	// Occupied returns the names (with their shards) of those target tables of the source tables that hold rows.
+	Occupied(ctx context.Context, source string, tables []*change.Table) ([]string, error)
+
+	// Empty removes all rows of those tables, with all that was stored about them (markers, debts).
+	Empty(ctx context.Context, source string, tables []*change.Table) error
+}
+
+// Reset is one partition's new progress.
+type Reset struct {
+	Partition
+	Next          int64 // the offset to go on from; -1: nothing is known, begin at the log's start
+	ThroughMillis int64 // T there, as in Batch
+}
+
+// LogSettings are the settings of a topic that bound how far a sink may fall behind.
+type LogSettings struct {
+	MinCompactionLag time.Duration // within it no record is compacted away; 0: any may be
+	DeleteRetention  time.Duration // how long tombstones stay after that
+	Compacted        bool          // false: the topic keeps every record until its retention ends
+}
+
+// Floor is the ability to say how old T may become before going on would be wrong (rule R6). Without it a
+// target needs the newest state of each key only, and the bound is MinCompactionLag + DeleteRetention: later
+// than that, delete markers may be gone. A target that needs every change (history, webhook, counter) returns
+// MinCompactionLag; one that forgets its own markers returns no more than these outlive. 0 means no bound.
+type Floor interface {
+	Floor(s LogSettings) time.Duration
+}
+
+// Debtor is the ability to tell of debts: rule R5 lets a write delete the older holder of a unique value, or
+// be skipped for a newer one, in trust that the key's own next change is on its way. The runtime asks from time to
+// time, and a debt that is still there when all partitions of the topic have passed it stops the topic.
+type Debtor interface {
+	Debts(ctx context.Context, group string) ([]Debt, error)
+}
+
+// Debt is one key whose next newer change must still come.
+type Debt struct {
+	Topic        string
+	Table        change.TableName
+	Shard        string
+	Key          string         // as text, for the operator
+	Version      change.Version // of the change that made the debt
+	AppendMillis int64          // of that change: what pays the debt was appended before
+}

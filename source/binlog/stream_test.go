@@ -1,0 +1,253 @@
+package binlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/mysql/rowimage"
+	"github.com/sluice-cdc/sluice/testbed"
+)
+
+// fresh starts a server of the test's own.
+func fresh(t *testing.T, version testbed.MySQLVersion, flags ...string) *server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
+	running, err := testbed.StartMySQL(t.Context(), testbed.MySQLOptions{Version: version, Flags: flags, Log: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := running.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return attach(t, running)
+}
+
+// TestCascades is what mysql.Facts.CascadesLogged is believed for (R12).
+func TestCascades(t *testing.T) {
+	for name, s := range map[string]*server{
+		"9.7": start(t, testbed.MySQL97), "8.0": start(t, testbed.MySQL80), "MariaDB": start(t, testbed.MariaDB1011),
+		"9.7 native": fresh(t, testbed.MySQL97, "innodb_native_foreign_keys=ON"),
+	} {
+		s.t = t
+		s.session("CREATE TABLE p (id INT PRIMARY KEY)", "CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE)",
+			"INSERT INTO p VALUES (1)", "INSERT INTO c VALUES (1, 1)")
+		_, executed := s.end()
+		s.session("DELETE FROM p")
+		got := strings.Contains(strings.Join(story(t, s.read(s.config(), From{GTID: executed})), "\n"), "rows c d 1")
+		if got != s.facts.CascadesLogged() {
+			t.Errorf("%s: the cascade is in the binlog: %v, believed: %v", name, got, s.facts.CascadesLogged())
+		}
+	}
+}
+
+// TestAnonymous reads a server without GTIDs, from the begin of a file and from each place between transactions.
+func TestAnonymous(t *testing.T) {
+	s := fresh(t, testbed.MySQL97, "gtid_mode=OFF", "enforce_gtid_consistency=OFF")
+	begin, _ := s.end()
+	s.session("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+	s.session("XA START 'a'", "INSERT INTO t VALUES (2)", "XA END 'a'", "XA PREPARE 'a'")
+	s.session("INSERT INTO t VALUES (3)", "FLUSH BINARY LOGS", "SET binlog_transaction_compression = ON", "INSERT INTO t VALUES (4)", "XA COMMIT 'a'",
+		"INSERT INTO t VALUES (5)")
+	all := s.read(s.config(), From{File: begin.File, Offset: begin.Offset})
+	want := story(t, all)
+	if len(want) != 20 || !strings.HasPrefix(want[3], "begin") {
+		t.Errorf("%q", want)
+	}
+	for i := range all {
+		from := resumePoint(all[:i], nil)
+		if from.File == "" {
+			continue
+		}
+		rest := story(t, s.read(s.config(), from))
+		told := len(story(t, all[:i]))
+		for told > 0 && !strings.HasPrefix(want[told-1], "commit") && !strings.HasPrefix(want[told-1], "prepared") {
+			told-- // a transaction that was not over comes again from its begin
+		}
+		if diff := cmp.Diff(want[told:], rest); diff != "" {
+			t.Errorf("from %+v: want -, got +\n%s", from, diff)
+		}
+	}
+}
+
+// TestStatementFormat is DML that was logged as a statement: it stops a source.
+func TestStatementFormat(t *testing.T) {
+	s := start(t, testbed.MySQL97)
+	s.session("CREATE TABLE t (id INT PRIMARY KEY, v INT)")
+	_, executed := s.end()
+	s.db.SetMaxOpenConns(4)
+	if err := s.Exec(t.Context(), "USE "+s.name, "SET binlog_format = 'STATEMENT'", "INSERT INTO t VALUES (1, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range s.read(s.config(), From{GTID: executed}) {
+		if e.Kind == Statement {
+			if !e.Parsed.DML || e.Query != "INSERT INTO t VALUES (1, 1)" || e.QueryDB != s.name || e.Thread == 0 {
+				t.Errorf("%+v", e)
+			}
+			return
+		}
+	}
+	t.Error("the statement was not told")
+}
+
+// TestCharsets is DDL in a charset whose characters hold backslashes, and in latin1.
+func TestCharsets(t *testing.T) {
+	s := start(t, testbed.MySQL97)
+	_, executed := s.end()
+	s.session("SET NAMES gbk", "CREATE TABLE g (id INT PRIMARY KEY) COMMENT '\x95\x5c'", "SET NAMES latin1", "CREATE TABLE `\xe9` (id INT PRIMARY KEY)",
+		"SET sql_mode = 'NO_BACKSLASH_ESCAPES'", `CREATE TABLE h (id INT PRIMARY KEY) COMMENT '\'`)
+	var names []string
+	for _, e := range s.read(s.config(), From{GTID: executed}) {
+		if e.Kind == Statement {
+			names = append(names, fmt.Sprint(e.Parsed.Tables))
+		}
+	}
+	want := []string{"[" + s.name + ".g]", "[" + s.name + ".é]", "[" + s.name + ".h]"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("want -, got +\n%s", diff)
+	}
+}
+
+// TestUnwanted has the rows of other tables delivered as such, to be counted, and the checksum the same
+// however the rows are cut into events.
+func TestUnwanted(t *testing.T) {
+	s := start(t, testbed.MySQL97)
+	s.session("CREATE TABLE a (id INT PRIMARY KEY, v INT)", "CREATE TABLE b (id INT PRIMARY KEY)")
+	sums := map[int]RowChecksum{}
+	for _, size := range []int{8192, 1 << 20} {
+		_, executed := s.end()
+		if err := s.Exec(t.Context(), "USE "+s.name, "DELETE FROM a", "DELETE FROM b"); err != nil {
+			t.Fatal(err)
+		}
+		_, executed = s.end()
+		statements := []string{fmt.Sprintf("SET GLOBAL max_allowed_packet = %d", 64<<20), "BEGIN",
+			"INSERT INTO a SELECT * FROM JSON_TABLE(CONCAT('[1', REPEAT(',1', 4999), ']'), '$[*]' COLUMNS(id FOR ORDINALITY, v INT PATH '$')) j",
+			"INSERT INTO b VALUES (1)", "UPDATE a SET v = 2 WHERE id < 10", "COMMIT"}
+		if size > 8192 {
+			statements = append([]string{"SET SESSION binlog_row_event_max_size = 1048576"}, statements...)
+		}
+		s.session(statements[1:]...)
+		cfg := s.config()
+		cfg.Wanted = func(name change.TableName) bool { return name.Name == "a" }
+		var sum RowChecksum
+		var walker Walker
+		for _, e := range s.read(cfg, From{GTID: executed}) {
+			if e.Kind != Rows {
+				continue
+			}
+			if e.Wanted != (e.Table.Name == "a") {
+				t.Errorf("%s is wanted: %v", e.Table, e.Wanted)
+			}
+			if err := walker.Walk(e, func(_, _ []rowimage.Cell, raw []byte) error { sum.Add(e, raw); return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sums[size] = sum
+	}
+	if sums[8192] != sums[1<<20] || sums[8192].Rows != 5000+1+9 {
+		t.Errorf("%+v", sums)
+	}
+}
+
+// TestLargeCompressed reads a transaction of 100 MB that is compressed to little: it must pass as a stream.
+func TestLargeCompressed(t *testing.T) {
+	const rows, size = 100, 1 << 20
+	s := start(t, testbed.MySQL97)
+	s.session("CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v LONGTEXT)", "SET SESSION cte_max_recursion_depth = 10000")
+	_, executed := s.end()
+	begun := time.Now()
+	s.session("SET SESSION binlog_transaction_compression = ON", fmt.Sprintf(
+		"INSERT INTO t (v) WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT REPEAT(CHAR(65 + i %% 26), %d) FROM n", rows, size))
+	t.Logf("written in %s", time.Since(begun))
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var most uint64
+	seen, total := 0, 0
+	s.follow(s.config(), From{GTID: executed}, func(e *Event) {
+		if e.Kind != Rows {
+			return
+		}
+		seen++
+		total += e.Bytes
+		if e.Position.Offset > e.Start.Offset+1000 {
+			t.Fatalf("the transaction is not compressed: rows of %s at %s", e.Start, e.Position)
+		}
+		if seen%25 == 0 {
+			runtime.GC() // what is reachable is what counts
+			runtime.ReadMemStats(&now)
+			most = max(most, now.HeapAlloc)
+		}
+	})
+	if total < rows*size {
+		t.Errorf("%d bytes in %d events arrived", total, seen)
+	}
+	const memoryMax = 24 << 20
+	if most > before.HeapAlloc+memoryMax {
+		t.Errorf("reading took %d MB", (most-before.HeapAlloc)>>20)
+	}
+	t.Logf("%d events, %d MB, heap %d MB above the %d MB before", seen, total>>20, (int64(most)-int64(before.HeapAlloc))>>20, before.HeapAlloc>>20)
+}
+
+// TestStop ends Run while the server is idle, by the context, and leaves nothing running.
+func TestStop(t *testing.T) {
+	s := start(t, testbed.MySQL97)
+	_, executed := s.end()
+	ignore := goleak.IgnoreCurrent()
+	cfg := s.config()
+	cfg.Heartbeat = 10 * time.Second
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	begun := time.Now()
+	err := New(cfg).Run(ctx, From{GTID: executed}, func(*Event) error { return nil })
+	if !errors.Is(err, context.Canceled) || time.Since(begun) > 2*time.Second {
+		t.Errorf("%v after %s", err, time.Since(begun))
+	}
+	goleak.VerifyNone(t, ignore)
+}
+
+// TestSilentServer gives up a server that does not answer any more, and one that cannot be reached.
+func TestSilentServer(t *testing.T) {
+	s := fresh(t, testbed.MySQL97)
+	_, executed := s.end()
+	cfg := s.config()
+	cfg.ReadTimeout = 500 * time.Millisecond
+	paused := false
+	err := New(cfg).Run(t.Context(), From{GTID: executed}, func(*Event) error {
+		if !paused {
+			paused = true
+			return s.Pause()
+		}
+		return nil
+	})
+	if err := s.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if change.SeverityOf(err) != change.Retry {
+		t.Errorf("a paused server: %v", err)
+	}
+	cfg.MySQL.Password = "wrong"
+	if err := New(cfg).Run(t.Context(), From{GTID: executed}, nil); change.SeverityOf(err) != change.Configuration {
+		t.Errorf("a wrong password: %v", err)
+	}
+	cfg = s.config()
+	own := errors.New("own")
+	if err := New(cfg).Run(t.Context(), From{GTID: executed}, func(*Event) error { return own }); err != own {
+		t.Errorf("the handler's error: %v", err)
+	}
+	if err := New(cfg).Run(t.Context(), From{GTID: executed.Union(parseSet(t, s.facts.ServerUUID+":1-99999"))}, func(*Event) error { return own }); change.SeverityOf(err) != change.Configuration {
+		t.Errorf("more than the server has: %v", err)
+	}
+}
