@@ -17,10 +17,6 @@ const signalFormat = 1
 const (
 	CrawlStart  = "crawl-start"  // Table; Where or Keys for a part of it
 	CrawlCancel = "crawl-cancel" // Crawl
-	CrawlPause  = "crawl-pause"  // Crawl, or all
-	CrawlResume = "crawl-resume" // Crawl, or all
-	TableRenew  = "table-renew"  // Table: a new incarnation of its topic
-	SchemaTake  = "schema-take"  // Table: an incompatible schema is accepted
 )
 
 // Signal is a command to a source: a record of its signal topic.

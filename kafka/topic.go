@@ -316,7 +316,7 @@ func (c TopicConfig) need() string {
 func (t *Topic) CheckPinned(s *TableState) error {
 	p := &change.Problem{
 		Kind: change.Poison, Where: t.Name, Table: s.Table,
-		Mend: "publish the table into a new incarnation of its topic: sluice topic renew " + s.Table.String(),
+		Mend: "begin the table anew, and tell its sinks' groups: start the source once with --forget " + s.Table.String(),
 	}
 	switch {
 	case t.ID != s.TopicID && !s.TopicID.IsZero() && !t.ID.IsZero():

@@ -13,6 +13,14 @@ import (
 	"github.com/twmb/franz-go/pkg/sr"
 )
 
+// needsTime skips what starts Java machines, seconds of processor time each.
+func needsTime(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: starts Java machines")
+	}
+}
+
 // stopAtEnd stops a server after the test.
 func stopAtEnd(t *testing.T, s interface{ Stop() error }) {
 	t.Helper()
@@ -39,6 +47,7 @@ func killAndStart(t *testing.T, s interface {
 
 // TestRegistrySurvivesKill keeps schemas in a Kafka.
 func TestRegistrySurvivesKill(t *testing.T) {
+	needsTime(t)
 	t.Parallel()
 	kafka, err := StartKafka(t.Context(), KafkaOptions{HeapMB: 256, Log: t.Logf})
 	if err != nil {
@@ -73,6 +82,7 @@ func TestRegistrySurvivesKill(t *testing.T) {
 }
 
 func TestSearchSurvivesKill(t *testing.T) {
+	needsTime(t)
 	t.Parallel()
 	for _, kind := range []SearchKind{Elasticsearch, OpenSearch} {
 		t.Run(string(kind), func(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// debianKeyring signs every Debian suite and is on every Debian machine; on
-// others it comes with the package debian-archive-keyring.
+// debianKeyrings sign every Debian suite and are on every Debian machine; on
+// others they come with the package debian-archive-keyring.
 var debianKeyrings = []string{
 	"/usr/share/keyrings/debian-archive-keyring.gpg",
 	"/usr/share/keyrings/debian-archive-keyring.pgp",

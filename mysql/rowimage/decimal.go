@@ -108,10 +108,13 @@ func appendSignificant(dst []byte, begin int, group uint32, digits int) []byte {
 	return strconv.AppendUint(dst, uint64(group), 10)
 }
 
-// appendDigits appends the group with all its digits.
+// appendDigits appends the group with all its digits, nine at most.
 func appendDigits(dst []byte, group uint32, digits int) []byte {
-	for i := digits - 1; i >= 0; i-- {
-		dst = append(dst, byte('0'+group/powersOf10[i]%10))
+	begin := len(dst)
+	dst = append(dst, "000000000"[:digits]...)
+	for i := len(dst) - 1; i >= begin; i-- {
+		dst[i] = byte('0' + group%10)
+		group /= 10
 	}
 	return dst
 }

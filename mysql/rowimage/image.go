@@ -38,12 +38,17 @@ func (tm *TableMap) Image(present, data []byte, cells []Cell) (rest []byte, err 
 		w := &tm.wire[i]
 		cell := Cell{Present: bit(present, i)}
 		if cell.Present {
-			if cell.Null = bit(nulls, nth); !cell.Null {
+			cell.Null = bit(nulls, nth)
+			nth++
+			switch size := int(w.fixed); {
+			case cell.Null:
+			case w.plain && size <= len(data): // most columns, without a call
+				cell.Data, data = data[:size:size], data[size:]
+			default:
 				if cell.Data, data, err = w.value(data); err != nil {
 					return nil, tm.columnError(w, i, err)
 				}
 			}
-			nth++
 		}
 		if !w.hidden {
 			cells[column] = cell

@@ -94,14 +94,18 @@ func (n *jsonNode) wide() int {
 	return 2
 }
 
-// measure sets the sizes of n and all below, and makes large the containers that must be.
-func (n *jsonNode) measure() error {
+// measure sets the sizes of n, which lies in depth containers, and all below, and makes large the containers
+// that must be.
+func (n *jsonNode) measure(depth int) error {
 	if !isJSONContainer(n.kind) {
 		n.size = len(n.value)
 		return nil
 	}
+	if depth++; depth > jsonDepthMax {
+		return fmt.Errorf("%w: deeper than %d", errJSON, jsonDepthMax)
+	}
 	for _, element := range n.elements {
-		if err := element.measure(); err != nil {
+		if err := element.measure(depth); err != nil {
 			return err
 		}
 	}
@@ -130,7 +134,7 @@ func (n *jsonNode) sizeWith(wide int) int {
 
 // document writes the tree as a binary document.
 func (n *jsonNode) document() ([]byte, error) {
-	if err := n.measure(); err != nil {
+	if err := n.measure(0); err != nil {
 		return nil, err
 	}
 	return n.write(append(make([]byte, 0, 1+n.size), n.kind)), nil

@@ -92,6 +92,7 @@ func (tm *TableMap) parseColumns(types, metadata, nullable []byte) error {
 		if err := w.layOut(); err != nil {
 			return fmt.Errorf("column %d: %w", i+1, err)
 		}
+		w.plain = w.prefix == 0 && !w.rework
 		if w.Type == wireJSON {
 			tm.jsons++
 		}

@@ -78,16 +78,28 @@ func timeValue(c *change.Column, data []byte) (change.Value, error) {
 	switch c.Type {
 	case change.Date:
 		d, err := DecodeDate(data)
-		return str(AppendDate(nil, d), err)
+		if err != nil {
+			return change.Value{}, err
+		}
+		return str(AppendDate(nil, d), nil)
 	case change.Time:
 		t, err := DecodeTime(data, c.Scale)
-		return str(AppendTime(nil, t, c.Scale), err)
+		if err != nil {
+			return change.Value{}, err
+		}
+		return str(AppendTime(nil, t, c.Scale), nil)
 	case change.DateTime:
 		d, err := DecodeDateTime(data, c.Scale)
-		return str(AppendDateTime(nil, d, c.Scale), err)
+		if err != nil {
+			return change.Value{}, err
+		}
+		return str(AppendDateTime(nil, d, c.Scale), nil)
 	}
 	seconds, micros, err := DecodeTimestamp(data, c.Scale)
-	return str(AppendTimestamp(nil, seconds, micros, c.Scale), err)
+	if err != nil {
+		return change.Value{}, err
+	}
+	return str(AppendTimestamp(nil, seconds, micros, c.Scale), nil)
 }
 
 // AppendBinary appends a BINARY(length) column: the row image leaves out the zero bytes at its end.

@@ -16,6 +16,9 @@ func (tm *TableMap) WrittenBy(version string) {
 		return
 	}
 	v := parseVersion(version)
+	if v[0] == 0 {
+		return // no version
+	}
 	before := func(patch int) bool { return slices.Compare(v[:], []int{8, 0, patch}) < 0 }
 	switch {
 	case before(16):

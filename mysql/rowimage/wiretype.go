@@ -54,6 +54,7 @@ type Wire struct {
 	fixed  int32 // bytes a value takes, when prefix is 0
 	prefix uint8 // bytes of the length that stands before a value; 0: the length is fixed
 	rework bool  // the bytes are of an old or compressed form, which Image turns into the usual one
+	plain  bool  // the length is fixed and the form is the usual one
 	hidden bool  // a column of the server's own, which no SELECT shows: see hideColumns
 }
 

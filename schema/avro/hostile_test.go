@@ -16,7 +16,7 @@ func TestDamagedRecords(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := randomRows{rand.New(rand.NewPCG(seed, 0))}
-	for range 100 {
+	for range 25 {
 		table := r.table()
 		e, err := NewEncoder(table, "t", schema.Options{})
 		if err != nil {

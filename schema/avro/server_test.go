@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -368,11 +369,9 @@ func serverTables(r randomRows, s *server) map[string][]serverColumn {
 	if s.Flavor == testbed.MySQL97 {
 		tables["vector"] = []serverColumn{{"`v` VECTOR(4)", []string{"TO_VECTOR('[1,-0,3.5e-30]')", "TO_VECTOR('[1,2,3,4]')", "NULL"}}}
 	}
-	names := charset.Names()
-	for _, name := range names {
-		if name != "binary" && s.hasCharset(name) {
-			tables["text_"+name] = textColumns(r, name)
-		}
+	tables["texts"] = s.charsetColumns(r)
+	for _, name := range []string{"utf8mb4", "latin1", "ucs2", "gbk"} {
+		tables["text_"+name] = textColumns(r, name)
 	}
 	return tables
 }
@@ -509,12 +508,31 @@ func nameColumns() (columns []serverColumn) {
 	return columns
 }
 
-func textColumns(r randomRows, charset string) []serverColumn {
+// charsetColumns are two columns of each charset that the server has.
+func (s *server) charsetColumns(r randomRows) (columns []serverColumn) {
+	names := charset.Names()
+	slices.Sort(names)
+	for _, name := range names {
+		if name != "binary" && s.hasCharset(name) {
+			values := textValues(r, name)
+			columns = append(columns, serverColumn{fmt.Sprintf("`c_%s` CHAR(40) CHARACTER SET %s", name, name), values},
+				serverColumn{fmt.Sprintf("`t_%s` TEXT CHARACTER SET %s", name, name), values})
+		}
+	}
+	return columns
+}
+
+func textValues(r randomRows, charset string) []string {
 	values := []string{"''", "'a'", "'trailing  '", "' '", "NULL", "'tab\\tnew\\nline\\0zero\\\\'"}
-	for range 40 {
+	for range 60 {
 		_, utf := r.chars(charset, 40)
 		values = append(values, mysql.QuoteString(utf))
 	}
+	return values
+}
+
+func textColumns(r randomRows, charset string) []serverColumn {
+	values := textValues(r, charset)
 	set := " CHARACTER SET " + charset
 	return []serverColumn{
 		{"`c` CHAR(60)" + set, values}, {"`v` VARCHAR(60)" + set + " NOT NULL", append(values[:4:4], values[5:]...)}, {"`v300` VARCHAR(300)" + set, values}, {"`tt` TINYTEXT" + set, values},

@@ -26,7 +26,7 @@ func unixText(seconds uint32) string { return time.Unix(int64(seconds), 0).UTC()
 func TestRandomRows(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	for i := range uint64(600) {
+	for i := range uint64(300) {
 		checkRandomRow(t, seed, i)
 	}
 }

@@ -24,7 +24,6 @@ const (
 	errorNoColumn       = 1054 // ER_BAD_FIELD_ERROR
 	errorNoDefault      = 1364 // ER_NO_DEFAULT_FOR_FIELD
 	errorTableDenied    = 1142 // ER_TABLEACCESS_DENIED_ERROR
-	errorPacketTooLarge = 1153 // ER_NET_PACKET_TOO_LARGE
 )
 
 // retryNumbers are errors of a server that will take writes again later.

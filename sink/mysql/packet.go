@@ -19,7 +19,7 @@ func (t *Target) Apply(ctx context.Context, b *sink.Batch) error {
 		part := *b
 		part.From = from
 		if n := sameSchema(b.Changes); n < len(b.Changes) {
-			part.Changes, part.Next, part.ThroughMillis = b.Changes[:n], b.Changes[n].Offset, 0
+			part.Changes, part.Next, part.ThroughMillis = b.Changes[:n], b.Changes[n].Offset, sameThrough
 		} else {
 			part.Changes = b.Changes
 		}
@@ -70,7 +70,12 @@ func (t *Target) applyPart(ctx context.Context, b *sink.Batch) error {
 			return err
 		}
 	}
-	return t.applyWorks(ctx, x, works)
+	err = t.applyWorks(ctx, x, works)
+	var refused *sink.Refused
+	if change.SeverityOf(err) == change.Poison && x.table != nil && !errors.As(err, &refused) {
+		t.dropTable(x.table) // it is not what was prepared: look again when the topic goes on
+	}
+	return err
 }
 
 // transfer is one batch on its way to the shards.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -202,6 +203,9 @@ func (c *session) setEpoch(ctx context.Context, group string, p sink.Partition, 
 	return next, nil
 }
 
+// sameThrough is the T of a batch that is a part of the runtime's: T stays until the whole is applied.
+const sameThrough = math.MinInt64
+
 // appendProgress appends the first statement of each transaction: the row moves from one offset to the next if
 // the epoch and the offset are what this owner left there, and the statement fails if not.
 func appendProgress(dst []byte, s *shard, b *sink.Batch, from, to int64) []byte {
@@ -212,9 +216,8 @@ func appendProgress(dst []byte, s *shard, b *sink.Batch, from, to int64) []byte 
 	dst = append(dst, ',')
 	dst = strconv.AppendInt(dst, to, 10)
 	dst = append(dst, ",NULL)"...)
-	if to != from {
-		dst = append(dst, ",through_millis=GREATEST(through_millis,"...)
-		dst = append(strconv.AppendInt(dst, b.ThroughMillis, 10), ')')
+	if to != from && b.ThroughMillis != sameThrough {
+		dst = strconv.AppendInt(append(dst, ",through_millis="...), b.ThroughMillis, 10)
 	}
 	return append(dst, progressWhere(b.Group, b.Partition)...)
 }
@@ -279,7 +282,7 @@ func (s *shard) resetProgress(ctx context.Context, group string, reset sink.Rese
 	}
 	defer c.release()
 	p := reset.Partition
-	b := fmt.Appendf(nil, "BEGIN;UPDATE %s SET %s=%d,through_millis=0", s.qualify(progressTable), progressColumn, reset.Next)
+	b := fmt.Appendf(nil, "BEGIN;UPDATE %s SET %s=%d,through_millis=%d", s.qualify(progressTable), progressColumn, reset.Next, reset.ThroughMillis)
 	b = append(b, progressWhere(group, p)...)
 	b = append(b, ";DELETE FROM "+s.qualify(progressTable)+" WHERE consumer_group="...)
 	b = appendQuoted(b, []byte(group))

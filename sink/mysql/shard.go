@@ -137,7 +137,7 @@ func (s *shard) conn(ctx context.Context) (*session, error) {
 	return &session{shard: s, conn: c}, nil
 }
 
-// database returns the database in which the target's own tables lie, or the empty string, where none is named.
+// qualify returns the quoted name of one of the target's own tables.
 func (s *shard) qualify(name string) string {
 	return server.QuoteName(s.config.Database) + "." + server.QuoteName(name)
 }

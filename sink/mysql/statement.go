@@ -12,19 +12,14 @@ import (
 // conditions of a DELETE grows.
 const rowsPerStatementMax = 500
 
-// appendRow appends one row of an INSERT. An ENUM's ” that no strict session can store is written as its first
-// name; true is returned, and the caller puts it right.
-func (st *shardTable) appendRow(dst []byte, c *sink.Change, source int64) (out []byte, patched bool) {
+// appendRow appends one row of an INSERT.
+func (st *shardTable) appendRow(dst []byte, c *sink.Change, source int64) []byte {
 	dst = append(dst, '(')
 	for i, column := range st.written {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		v := c.After[column]
-		if st.columns[i].Type == change.Enum && emptyEnum(v, &st.columns[i]) {
-			patched = true
-		}
-		dst = appendValue(dst, v, st.columns[i].Type)
+		dst = appendValue(dst, c.After[column], st.columns[i].Type)
 	}
 	if st.version != "" {
 		dst = append(dst, ',')
@@ -32,7 +27,7 @@ func (st *shardTable) appendRow(dst []byte, c *sink.Change, source int64) (out [
 		dst = append(dst, ',')
 		dst = strconv.AppendInt(dst, int64(c.Version), 10)
 	}
-	return append(dst, ')'), patched
+	return append(dst, ')')
 }
 
 // insert returns a statement of the first n rows: as many as fit into max bytes, one at least.
@@ -43,7 +38,7 @@ func (st *shardTable) insert(rows []*sink.Change, source int64, maxBytes int) (s
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b, _ = st.appendRow(b, rows[n], source)
+		b = st.appendRow(b, rows[n], source)
 		if n > 0 && len(b)+len(st.tail) > maxBytes {
 			b = b[:mark]
 			break

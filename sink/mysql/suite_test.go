@@ -7,7 +7,6 @@ import (
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/sink"
-	target "github.com/sluice-cdc/sluice/sink/mysql"
 	"github.com/sluice-cdc/sluice/sink/sinktest"
 )
 
@@ -37,9 +36,6 @@ func suitePlace(t testing.TB, spec sinktest.Spec, shards int, routes ...route.Sp
 }
 
 func without() []change.Type {
-	if running.Flavor.IsMariaDB() {
-		return []change.Type{change.Vector}
-	}
 	if !running.Flavor.MySQL9Words() {
 		return []change.Type{change.Vector}
 	}
@@ -47,7 +43,7 @@ func without() []change.Type {
 }
 
 func TestSuite(t *testing.T) {
-	sinktest.Run(t, sinktest.Options{Uniques: true, Histories: 20, Without: without(),
+	sinktest.Run(t, sinktest.Options{Uniques: true, Histories: 12, Without: without(),
 		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 1) }})
 }
 
@@ -55,11 +51,10 @@ func TestSuite(t *testing.T) {
 func TestSuiteSharded(t *testing.T) {
 	routes := []route.Spec{
 		{Table: "suite.plain", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
+		{Table: "suite.uniques", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
 		{Table: "suite.keyed", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
 		{Table: "*.*", Rule: route.RuleSpec{Name: "s1"}},
 	}
-	sinktest.Run(t, sinktest.Options{Histories: 20, Without: without(),
+	sinktest.Run(t, sinktest.Options{Histories: 8, Without: without(),
 		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 3, routes...) }})
 }
-
-var _ sink.Target = (*target.Target)(nil)

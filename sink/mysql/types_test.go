@@ -92,7 +92,14 @@ func typedColumns() []typedColumn {
 		{with(d("g", change.Geometry), func(c *change.Column) { c.Geometry = "geometry" }), []change.Value{point(0), point(4326)}},
 		{with(d("p", change.Geometry), func(c *change.Column) { c.Geometry = "point" }), []change.Value{point(4326), point(0)}},
 	}
-	if running.Flavor.IsMariaDB() {
+	if running.Flavor.IsMariaDB() { // it knows no -0
+		for i := range columns {
+			for j, v := range columns[i].values {
+				if (v.Kind == change.Float32 || v.Kind == change.Float64) && v.Float() == 0 {
+					columns[i].values[j].Num = 0
+				}
+			}
+		}
 		return columns
 	}
 	columns = append(columns, typedColumn{d("js", change.JSON), []change.Value{

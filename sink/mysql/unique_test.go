@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/sink"
 	target "github.com/sluice-cdc/sluice/sink/mysql"
 )
@@ -42,6 +43,24 @@ func TestSwapsOfUniqueValues(t *testing.T) {
 			noDebts(t, tg)
 		})
 	}
+}
+
+// The same with three shards, where almost every change moves its row.
+func TestSwapsBetweenShards(t *testing.T) {
+	p, _ := usersPlace(t, 3)
+	p.config.Routes = []route.Spec{{Table: "shop.users", By: "n", Rule: route.RuleSpec{Name: "modulus"}}}
+	tg := p.opened()
+	s := newTeller(users("utf8mb4_general_ci"), 4)
+	want := swaps(rand.New(rand.NewPCG(seed(t), 6)), s, 60, 1500, 0.1)
+	s.deliver(t, tg, 50)
+	var got []string
+	for i := range want {
+		for _, shard := range p.shards {
+			got = append(got, p.query(fmt.Sprintf("SELECT id, email, seat, n FROM %s.users WHERE id=%d", shard.Database, i))...)
+		}
+	}
+	same(t, got, texts(want))
+	noDebts(t, tg)
 }
 
 // The same histories written by REPLACE, as plain overwrite does it, lose rows: the test above would see it.

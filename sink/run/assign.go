@@ -28,6 +28,7 @@ func (s *Sink) startWorker(t *topic, at spot) {
 		return // still ours from before a session that ended without a word
 	}
 	s.workers[at] = w
+	s.owned.Add(1)
 	s.metrics.assigned.Inc()
 	go w.run()
 }
@@ -102,6 +103,7 @@ func (s *Sink) removeWorker(w *worker) {
 	defer s.mu.Unlock()
 	if s.workers[w.at] == w {
 		delete(s.workers, w.at)
+		s.owned.Add(-1)
 		s.metrics.assigned.Dec()
 		s.metrics.forget(w.at)
 		s.health.Clear(w.healthKey())

@@ -16,6 +16,7 @@ type beginning struct {
 	epoch     int64
 	through   int64 // T as it is stored; 0: none yet
 	firstEnd  int64 // the log is read for the first time, up to here; 0: it is not
+	firstAt   int64 // when the log ended there, milliseconds
 }
 
 // known is what is stored of one partition, wherever this target has it.
@@ -175,8 +176,8 @@ func (s *Sink) checkBounds(v *survey, t *topic, at spot, k known, b *beginning) 
 			b.through = -v.taken.UnixMilli() // the first read begins now
 		}
 	}
-	if b.through < 0 && stable > b.next {
-		b.firstEnd = stable
+	if b.through < 0 && end > b.next {
+		b.firstEnd, b.firstAt = end, v.taken.UnixMilli()
 	}
 	switch {
 	case b.next < start:

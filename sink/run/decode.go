@@ -110,6 +110,9 @@ type decoder struct {
 	topic   *topic
 	scratch avro.Decoded
 
+	pinned int           // the key schema that the topic has agreed to
+	met    *change.Table // the schema that the topic was told of last
+
 	// The last pair of schemas that was found to fit, and the key's names then.
 	fitTable *change.Table
 	fitKey   *keyDecoder
@@ -177,8 +180,11 @@ func (d *decoder) key(ctx context.Context, r *kgo.Record, c *sink.Change) (*keyD
 	if err != nil {
 		return nil, err
 	}
-	if err := d.topic.pinKey(id); err != nil {
-		return nil, err
+	if id != d.pinned {
+		if err := d.topic.pinKey(id); err != nil {
+			return nil, err
+		}
+		d.pinned = id
 	}
 	key, err := d.schemas.key(ctx, id)
 	if err != nil {
@@ -234,7 +240,10 @@ func (d *decoder) envelope(ctx context.Context, r *kgo.Record, c *sink.Change) e
 		c.Origin.Transaction = e.Transaction.ID
 	}
 	e.Detach()
-	d.topic.meet(c.Table)
+	if c.Table != d.met {
+		d.topic.meet(c.Table)
+		d.met = c.Table
+	}
 	if (c.After == nil) != (c.Op == change.Delete) {
 		return &change.Problem{Kind: change.Poison, Table: c.Table.TableName,
 			What: fmt.Sprintf("unknown topic content: an event of kind %s with the after image %s", c.Op,

@@ -15,8 +15,9 @@ type spot struct {
 	partition int32
 }
 
-// pollRecords bounds what one poll hands out, so that commands do not wait long.
-const pollRecords = 10_000
+// pollRecords bounds what one poll hands out: so much may come above a queue's bound, and a command waits no longer than
+// for this.
+const pollRecords = 2_000
 
 // fetcher reads the partitions that it is told to and puts the records into their queues. All changes to what is read
 // are made by its own goroutine between two polls: then a poll never returns records of a partition from before it was

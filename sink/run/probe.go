@@ -15,7 +15,7 @@ const (
 
 // emptyTo returns the offset up to which there is no record from the given one on, at most until. Compaction takes
 // records away and leaves their offsets: at the end of a log the client passes over them without a word, and progress
-// would never say that the end is reached. It returns 0 where there is a record.
+// would never say that the end is reached. It returns 0 where there is a record right at from.
 func (s *Sink) emptyTo(ctx context.Context, at spot, from, until int64) (int64, error) {
 	broker, id, err := leader(ctx, s.admin, at)
 	if err != nil {
@@ -24,8 +24,12 @@ func (s *Sink) emptyTo(ctx context.Context, at spot, from, until int64) (int64, 
 	for next := from; ; {
 		records, to, err := s.fetchOnce(ctx, broker, id, at, next)
 		switch {
-		case err != nil || len(records) > 0:
+		case err != nil:
 			return 0, err
+		case len(records) > 0 && records[0].Offset == from:
+			return 0, nil
+		case len(records) > 0:
+			return records[0].Offset, nil
 		case to <= next:
 			return next, nil // nothing more that a reader may see
 		case to >= until:

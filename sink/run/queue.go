@@ -19,7 +19,7 @@ func recordBytes(r *kgo.Record) int {
 }
 
 // queue holds the records of one partition between the fetcher and the worker. The bound is kept by pausing the
-// partition: one fetch's worth may come above it.
+// partition: one poll's worth may come above it.
 type queue struct {
 	signal chan struct{} // has an element when there is something new
 	limit  func() int    // how many bytes may wait

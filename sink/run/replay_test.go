@@ -55,29 +55,29 @@ func TestReplayToOffsetAndTime(t *testing.T) {
 		t.Errorf("a replay beside the running group gave %v, want it refused", err)
 	}
 	s.end()
-	before, _ := store.Open().Positions(t.Context(), "g")
+	before, _ := store.Open().Positions(t.Context(), w.config().Group)
 
 	out, err := w.replayOutput(store.Open(), "--to", "20", "--dry-run")
 	if err != nil {
 		t.Fatal(change.Explain(err))
 	}
-	want := fmt.Sprintf("       topic  partition  now  log start  log end  to  read again\n  src.shop.a          0   %d          0       %d  20          %d\n",
-		before[0].Next, before[0].Next, before[0].Next-20)
+	want := fmt.Sprintf("%*s  partition  now  log start  log end  to  read again\n  %s          0   %d          0       %d  20          %d\n",
+		len(a.topic)+2, "topic", a.topic, before[0].Next, before[0].Next, before[0].Next-20)
 	if out != want {
 		t.Errorf("the plan is\n%q, want\n%q", out, want)
 	}
-	if now, _ := store.Open().Positions(t.Context(), "g"); now[0] != before[0] {
+	if now, _ := store.Open().Positions(t.Context(), w.config().Group); now[0] != before[0] {
 		t.Errorf("the dry run changed the progress from %+v to %+v", before[0], now[0])
 	}
 
 	if err := w.replay(store.Open(), "--to", "20"); err != nil {
 		t.Fatal(change.Explain(err))
 	}
-	now, _ := store.Open().Positions(t.Context(), "g")
+	now, _ := store.Open().Positions(t.Context(), w.config().Group)
 	if now[0].Next != 20 || now[0].Epoch <= before[0].Epoch || now[0].ThroughMillis < middle.Add(-time.Second).UnixMilli() {
 		t.Errorf("progress is %+v after the replay", now[0])
 	}
-	mirrored(t, w, store, "g")
+	mirrored(t, w, store)
 	stats := store.Stats()
 	s = start(t, w.config(), store.Open())
 	eventually(t, "the records come again", func() error {
@@ -91,7 +91,7 @@ func TestReplayToOffsetAndTime(t *testing.T) {
 	if err := w.replay(store.Open(), "--to", middle.Format(time.RFC3339Nano)); err != nil {
 		t.Fatal(change.Explain(err))
 	}
-	if now, _ := store.Open().Positions(t.Context(), "g"); now[0].Next != 20 || now[0].ThroughMillis != middle.UnixMilli() {
+	if now, _ := store.Open().Positions(t.Context(), w.config().Group); now[0].Next != 20 || now[0].ThroughMillis != middle.UnixMilli() {
 		t.Errorf("progress is %+v after the replay to a time, want offset 20", now[0])
 	}
 }
@@ -110,8 +110,8 @@ func TestReplayRefusals(t *testing.T) {
 		{"--to 1 --empty", "--to beginning only"},
 		{"--to 0", "not empty"},
 		{"--to beginning", "not empty: shop.a"},
-		{"--to beginning --group other", `the page's group is "g"`},
-		{"--to beginning --topics src.shop.nothing", "no topic matches"},
+		{"--to beginning --group other", "the page's group is"},
+		{"--to beginning --topics src*.shop.nothing", "no topic matches"},
 	} {
 		if err := w.replay(store.Open(), strings.Fields(c.args)...); change.SeverityOf(err) != change.Configuration || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("replay %s gave %v, want %q", c.args, err, c.want)

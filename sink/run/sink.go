@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -23,8 +24,8 @@ import (
 const (
 	// rebalanceTimeout is how long the group waits for a member to give partitions back.
 	rebalanceTimeout = time.Minute
-	// fetchMaxBytes bounds one answer of a broker, fetchPartitionBytes the part of one partition in it: so much
-	// may come above a queue's bound.
+	// fetchMaxBytes bounds one answer of a broker, fetchPartitionBytes the part of one partition in it, both as
+	// compressed: the client holds one answer of each broker besides the queues.
 	fetchMaxBytes       = 16 << 20
 	fetchPartitionBytes = 1 << 20
 	// queueMin and queueMax bound one partition's share of QueueBytes.
@@ -59,6 +60,8 @@ type Sink struct {
 
 	preparing sync.Mutex // held while the target prepares tables
 	prepared  sync.Map   // *change.Table -> struct{}
+
+	owned atomic.Int64 // the number of workers
 
 	surveying  sync.Mutex // guards lastSurvey, and is held while one is taken
 	lastSurvey *survey
@@ -199,9 +202,7 @@ func (s *Sink) fail(err error) {
 
 // queueLimit is one partition's share of the bytes that may wait.
 func (s *Sink) queueLimit() int {
-	s.mu.Lock()
-	n := max(len(s.workers), 1)
-	s.mu.Unlock()
+	n := max(int(s.owned.Load()), 1)
 	return min(max(int(s.config.QueueBytes)/n, queueMin), queueMax)
 }
 

@@ -81,8 +81,7 @@ var errStopped = errors.New("the worker was told to stop")
 var errAgain = errors.New("begin anew")
 
 func newWorker(s *Sink, t *topic, at spot) *worker {
-	w := &worker{s: s, topic: t, at: at, stop: make(chan struct{}), again: make(chan struct{}, 1), done: make(chan struct{}),
-		decoder: decoder{schemas: s.schemas, topic: t}}
+	w := &worker{s: s, topic: t, at: at, stop: make(chan struct{}), again: make(chan struct{}, 1), done: make(chan struct{})}
 	w.ctx, w.cancel = context.WithCancel(s.hard)
 	w.view = view{state: "starting", next: -1, committed: -1}
 	return w
@@ -155,6 +154,7 @@ func (w *worker) own(since time.Time) error {
 		return err
 	}
 	w.begun, w.queue = begun, w.newQueue()
+	w.decoder = decoder{schemas: w.s.schemas, topic: w.topic}
 	w.mu.Lock()
 	w.view.state, w.view.next, w.view.through, w.view.partition = "reading", begun.next, begun.through, begun.partition
 	w.view.committed, w.view.err, w.view.tries = -1, nil, 0
@@ -236,16 +236,21 @@ func (w *worker) through(p *pending) int64 {
 	if t < 0 && p.next < w.begun.firstEnd {
 		return t
 	}
+	if t < 0 {
+		// The first read is over. All that the log had when it was last looked at is applied; the last record may be
+		// of any age.
+		t = w.begun.firstAt
+	}
 	if n := len(p.records); n > 0 {
 		last := min(p.records[n-1].Timestamp.UnixMilli(), time.Now().UnixMilli())
-		return max(t, last, 0)
+		return max(t, last)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e := w.view.ends; !e.asked.IsZero() && p.next >= e.end {
 		return max(t, e.asked.UnixMilli())
 	}
-	return max(t, 0)
+	return t
 }
 
 // advance notes that p is applied.

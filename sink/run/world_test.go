@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,12 +29,11 @@ import (
 	"github.com/sluice-cdc/sluice/testbed/localregistry"
 )
 
-const prefix = "src"
-
 // world is a broker, a registry, and a producer that writes as a source does.
 type world struct {
 	t        *testing.T
-	broker   *localbroker.Broker
+	address  string
+	prefix   string // of the topics, and the group's name: a broker may be shared
 	registry *registry.Client
 	url      string
 	client   *kgo.Client // transactional
@@ -41,13 +41,22 @@ type world struct {
 	version  change.Version
 }
 
+// newWorld is a world with a local broker of its own.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel() // a world waits more than it works
 	broker, err := localbroker.Start(t.Context(), localbroker.Options{Log: t.Logf})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
+	return newWorldOn(t, broker.Address())
+}
+
+var worlds atomic.Int64
+
+func newWorldOn(t *testing.T, address string) *world {
+	t.Helper()
 	reg, err := localregistry.Start(t.Context(), localregistry.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +66,9 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, broker: broker, registry: client, url: reg.URL(), version: change.Version(time.Now().UnixMicro())}
-	w.client, err = kgo.NewClient(kgo.SeedBrokers(broker.Address()), kgo.TransactionalID("source"),
+	prefix := fmt.Sprintf("src%d", worlds.Add(1))
+	w := &world{t: t, address: address, prefix: prefix, registry: client, url: reg.URL(), version: change.Version(time.Now().UnixMicro())}
+	w.client, err = kgo.NewClient(kgo.SeedBrokers(address), kgo.TransactionalID(prefix),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ConcurrentTransactionsBackoff(time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +91,7 @@ type table struct {
 
 func (w *world) table(name string, partitions int32) *table {
 	w.t.Helper()
-	t := &table{w: w, topic: prefix + ".shop." + name, count: partitions, rows: make(map[int64]string)}
+	t := &table{w: w, topic: w.prefix + ".shop." + name, count: partitions, rows: make(map[int64]string)}
 	w.createTopic(t.topic, partitions)
 	t.shape(orders(name))
 	return t
@@ -132,7 +142,7 @@ func (t *table) record(op change.Op, id int64, before, after [][]byte) *kgo.Reco
 		t.w.t.Fatal(err)
 	}
 	event := &avro.Event{Op: op, Before: avro.Row{Text: before}, After: avro.Row{Text: after}, TsMs: time.Now().UnixMilli(),
-		Source: avro.Source{Version: "test", Name: prefix, DB: "shop", Table: t.encoder.Table().Name, TsMs: time.Now().UnixMilli()}}
+		Source: avro.Source{Version: "test", Name: t.w.prefix, DB: "shop", Table: t.encoder.Table().Name, TsMs: time.Now().UnixMilli()}}
 	if op == change.Read {
 		event.Source.Snapshot = "incremental"
 	}
@@ -210,10 +220,10 @@ func (w *world) transaction(how kgo.TransactionEndTry, records ...*kgo.Record) {
 // config is the page of a sink in this world.
 func (w *world) config() Config {
 	c := Default()
-	c.Group = "g"
-	c.Kafka.Brokers = []string{w.broker.Address()}
+	c.Group = "g-" + w.prefix
+	c.Kafka.Brokers = []string{w.address}
 	c.Kafka.Registry = w.url
-	c.Topics = []string{prefix + ".shop.*"}
+	c.Topics = []string{w.prefix + ".shop.*"}
 	c.SessionTimeout = 6 * time.Second
 	c.RetryStopped = time.Second
 	c.Progress = 0
@@ -318,7 +328,7 @@ func eventually(t *testing.T, what string, check func() error) {
 func (t *table) same(store *memory.Store) error {
 	got := make(map[int64]string)
 	name := t.encoder.Table().TableName
-	err := store.Open().Scan(context.Background(), sink.Scan{Source: prefix, Table: t.encoder.Table()}, func(r sink.Row) error {
+	err := store.Open().Scan(context.Background(), sink.Scan{Source: t.w.prefix, Table: t.encoder.Table()}, func(r sink.Row) error {
 		id := r.Values[0].Int()
 		if _, twice := got[id]; twice {
 			return fmt.Errorf("%s: row %d is there twice", name, id)

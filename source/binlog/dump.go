@@ -273,6 +273,12 @@ func (d *dump) problem(err error) error {
 		return p
 	}
 	_, address := d.cfg.MySQL.Endpoint()
+	if strings.Contains(err.Error(), "auth plugin") {
+		return &change.Problem{
+			Kind: change.Configuration, What: "the account's authentication plugin is not supported", Where: address, Err: err,
+			Mend: "ALTER USER ... IDENTIFIED WITH caching_sha2_password BY ... (MariaDB: mysql_native_password)",
+		}
+	}
 	return &change.Problem{
 		Kind: change.Retry, What: "the connection that reads the binlog was lost", Where: address, Err: err,
 		Mend: "nothing: it is tried again",
@@ -294,12 +300,12 @@ func (d *dump) unreadable(err *wire.MyError) error {
 	}
 	p := &change.Problem{Kind: change.Configuration, Where: address, Err: err}
 	switch {
-	case has("purged", "could not find first log file", "not in the master's binlog", "could not find gtid state", "probably pruned"):
-		return purgedProblem("", err)
 	case has("more gtids than the", "diverged"):
 		p.What = "the server lacks transactions that were read already"
 		p.Why = "a failover lost them: the topics hold rows that the server does not have"
 		p.Mend = "begin anew with a crawl and sweep of every table"
+	case has("purged", "could not find first log file", "not in the master's binlog", "could not find gtid state", "probably pruned"):
+		return purgedProblem("", err)
 	case has("same server_uuid", "same server_id"):
 		p.Kind, p.What = change.Retry, "another reader with the same server id took over"
 		p.Mend = "give each source a name of its own; no two processes may run under one"

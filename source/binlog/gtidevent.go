@@ -72,10 +72,11 @@ func parseTaggedGTID(body []byte) (begin, error) {
 	r := serial{cursor{rest: body}}
 	r.unsigned() // version of the format: fields are only ever added to it
 	size := r.unsigned()
-	if size > uint64(len(body)) {
+	read := uint64(len(body) - len(r.rest)) // the size counts them
+	if r.short || size > uint64(len(body)) || size < read {
 		return b, fmt.Errorf("read tagged GTID event: %w", errTruncated)
 	}
-	r.rest = r.rest[:len(r.rest)-(len(body)-int(size))]
+	r.rest = r.rest[:size-read]
 	mustUnderstand := r.unsigned()
 	if mustUnderstand > taggedLast+1 {
 		return b, fmt.Errorf("read tagged GTID event: field %d is not known", mustUnderstand-1)

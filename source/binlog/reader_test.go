@@ -143,6 +143,7 @@ func TestPositions(t *testing.T) {
 	run("CREATE TABLE t (id INT PRIMARY KEY, v LONGTEXT)")
 	run("INSERT INTO t VALUES (1, REPEAT('x', 100000))")
 	run("SET binlog_transaction_compression = ON", "INSERT INTO t VALUES (2, REPEAT('x', 100000))")
+	run("INSERT INTO t VALUES (9, REPEAT('x', 17000000))") // more than a packet of the protocol holds
 	run("FLUSH BINARY LOGS")
 	run("SET gtid_next = 'AUTOMATIC:blue'", "INSERT INTO t VALUES (3, REPEAT('x', 100000))")
 	run("SET SESSION binlog_transaction_compression = ON", "XA START 'p'", "INSERT INTO t VALUES (4, REPEAT('x', 100000))", "XA END 'p'", "XA PREPARE 'p'")

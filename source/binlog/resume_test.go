@@ -145,7 +145,9 @@ func TestReconnect(t *testing.T) {
 	if err := <-writer; err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d kills", kills)
+	if t.Logf("%d kills", kills); kills < 3 {
+		t.Errorf("only %d kills: the test says little", kills)
+	}
 	next := uint32(1)
 	var walker Walker
 	for _, e := range events {

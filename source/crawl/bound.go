@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -152,23 +153,84 @@ func (s *shape) compare(op string, bound []string, orEqual bool) string {
 		}
 		b.WriteByte('(')
 		for j := range i {
-			fmt.Fprintf(&b, "%s = %s AND ", s.names[j], bound[j])
+			b.WriteString(s.same(j, bound[j]) + " AND ")
 		}
-		last := op
-		if orEqual && i == len(bound)-1 {
-			last += "="
-		}
-		fmt.Fprintf(&b, "%s %s %s)", s.names[i], last, bound[i])
+		b.WriteString(s.side(i, op, bound[i], orEqual && i == len(bound)-1))
+		b.WriteByte(')')
 	}
 	b.WriteByte(')')
 	return b.String()
+}
+
+// side writes "the column is on that side of the value". The range optimizer makes no range of an ENUM or SET
+// that is compared by <, so as long as there are few values they are listed.
+func (s *shape) side(column int, op, value string, orEqual bool) string {
+	c := &s.table.Columns[s.columns[column]]
+	most := 0
+	switch {
+	case c.Type == change.Enum:
+		most = len(c.Elements)
+	case c.Type == change.Set && len(c.Elements) < 8:
+		most = 1<<len(c.Elements) - 1
+	}
+	const listedMax = 256
+	at, err := strconv.Atoi(value)
+	if most == 0 || most >= listedMax || err != nil {
+		if orEqual {
+			op += "="
+		}
+		return s.names[column] + " " + op + " " + value
+	}
+	from, to := at+1, most
+	if op == "<" {
+		from, to = 0, at-1
+	}
+	if orEqual {
+		from, to = min(from, at), max(to, at)
+	}
+	if from > to {
+		return "FALSE"
+	}
+	list := make([]string, 0, to-from+1)
+	for v := from; v <= to; v++ {
+		list = append(list, named(c, strconv.Itoa(v)))
+	}
+	return s.names[column] + " IN (" + strings.Join(list, ", ") + ")"
+}
+
+// same writes "the column is this value".
+func (s *shape) same(column int, value string) string {
+	c := &s.table.Columns[s.columns[column]]
+	if c.Type == change.Enum || c.Type == change.Set {
+		value = named(c, value)
+	}
+	return s.names[column] + " = " + value
+}
+
+// named writes an ENUM's or SET's number as the value's name. Compared with a number, the column is a number
+// to the optimizer, and what is sorted by it sorted once more.
+func named(c *change.Column, value string) string {
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil || n == 0 && c.Type == change.Enum { // 0: an invalid value, which has the name ''
+		return value
+	}
+	var names []string
+	if c.Type == change.Enum && n <= uint64(len(c.Elements)) {
+		names = c.Elements[n-1 : n]
+	}
+	for i := range c.Elements {
+		if c.Type == change.Set && n&(1<<i) != 0 {
+			names = append(names, c.Elements[i])
+		}
+	}
+	return "CONVERT(" + utf8Literal([]byte(strings.Join(names, ","))) + " USING " + c.Charset + ")"
 }
 
 // equal writes "the key is this one".
 func (s *shape) equal(key []string) string {
 	parts := make([]string, len(key))
 	for i := range key {
-		parts[i] = s.names[i] + " = " + key[i]
+		parts[i] = s.same(i, key[i])
 	}
 	return "(" + strings.Join(parts, " AND ") + ")"
 }
@@ -189,6 +251,11 @@ func (s *shape) between(from, to []string) string {
 // source is the FROM clause, which forces the walk along the key.
 func (s *shape) source() string {
 	return mysql.QuoteTable(s.table.TableName) + " FORCE INDEX (" + s.index + ")"
+}
+
+// hinted is the FROM clause for estimates: where an index is forced, the optimizer does not look into it.
+func (s *shape) hinted() string {
+	return mysql.QuoteTable(s.table.TableName) + " USE INDEX (" + s.index + ")"
 }
 
 // order is the ORDER BY list; descending when it is asked for.

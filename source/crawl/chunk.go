@@ -303,7 +303,7 @@ func (m *Manager) settle(t *task, err error) {
 	t.lane.busy = false
 	c.flying--
 	if err == nil {
-		t.lane.tries, c.note = 0, ""
+		t.lane.tries, t.lane.most, c.note = 0, 0, ""
 		if t.batch != nil {
 			c.batches = slices.DeleteFunc(c.batches, func(b *batch) bool { return b == t.batch })
 		}
@@ -329,7 +329,7 @@ func (m *Manager) react(t *task, err error) {
 	case errors.As(err, &wide):
 		c.size.tooWide(wide.rows)
 		m.split(t, wide.rows)
-		l.tries = 0
+		l.tries, l.most = 0, max(wide.rows, 1)
 		return // at once
 	case errors.As(err, &discarded) && discarded.reason == merge.ReasonChanged, errors.Is(err, errChanged):
 		what = reload
@@ -352,6 +352,7 @@ func (m *Manager) react(t *task, err error) {
 			note += "; the smallest chunk does not get through"
 		}
 		m.split(t, t.limit/2)
+		l.most = max(t.limit/2, 1)
 	}
 	l.after = time.Now().Add(backoff(l.tries))
 	if l.tries >= starvedNote || what == again {

@@ -47,6 +47,7 @@ type lane struct {
 	busy  bool
 	tries int       // of the step that is next
 	after time.Time // it is not to be tried before
+	most  int       // rows that it may ask for after a failure; 0: no bound of its own
 }
 
 func (l *lane) ready(now time.Time) bool { return !l.busy && !now.Before(l.after) }
@@ -110,7 +111,11 @@ func (c *crawl) next(now time.Time) (*task, time.Time) {
 func (c *crawl) start(s step, l *lane) *task {
 	l.busy = true
 	c.flying++
-	return &task{crawl: c, step: s, lane: l, shape: c.shape, where: c.record.Where, limit: c.size.rows()}
+	t := &task{crawl: c, step: s, lane: l, shape: c.shape, where: c.record.Where, limit: c.size.rows()}
+	if l.most > 0 {
+		t.limit = min(t.limit, l.most)
+	}
+	return t
 }
 
 func (c *crawl) once(s step, now time.Time) (*task, time.Time) {

@@ -157,8 +157,9 @@ func fractionBytes(low, high []byte, eighths int64) ([]byte, bool) {
 	return append(bytes.Clone(low[:common]), middle[:]...), true
 }
 
-// fractionText guesses a text of printable ASCII after the common beginning: valid in every charset that
-// holds ASCII as it is, and what most keys are made of.
+// fractionText guesses a text of digits and letters after the common beginning: what most keys are made of,
+// valid in every charset that holds ASCII as it is, and in the order that nearly all collations have. Letters
+// are small ones unless the ends have capitals only, which matters to binary collations.
 func fractionText(charset string, low, high []byte, eighths int64) ([]byte, bool) {
 	switch charset {
 	case "ucs2", "utf16", "utf16le", "utf32":
@@ -168,14 +169,17 @@ func fractionText(charset string, low, high []byte, eighths int64) ([]byte, bool
 	for common > 0 && low[common-1] >= 0x80 { // never half a character
 		common--
 	}
-	const first, last = 0x20, 0x7e
-	base := big.NewInt(last - first + 1)
+	alphabet := "0123456789abcdefghijklmnopqrstuvwxyz"
+	if ends := string(low[common:]) + string(high[common:]); ends == strings.ToUpper(ends) && ends != strings.ToLower(ends) {
+		alphabet = strings.ToUpper(alphabet)
+	}
+	base := big.NewInt(int64(len(alphabet)))
 	digits := func(b []byte) *big.Int {
 		n := new(big.Int)
 		for i := range guessed {
 			d := int64(0)
 			if common+i < len(b) {
-				d = int64(min(max(b[common+i], first), last)) - first
+				d = letter(b[common+i])
 			}
 			n.Add(n.Mul(n, base), big.NewInt(d))
 		}
@@ -190,9 +194,28 @@ func fractionText(charset string, low, high []byte, eighths int64) ([]byte, bool
 	for i := guessed - 1; i >= 0; i-- {
 		d := new(big.Int)
 		middle.DivMod(middle, base, d)
-		text[common+i] = byte(d.Int64()) + first
+		text[common+i] = alphabet[d.Int64()]
 	}
-	return bytes.TrimRight(text, " "), true
+	return text, true
+}
+
+// letter returns the place of a byte among the digits and letters; what is neither counts as the nearest.
+func letter(b byte) int64 {
+	switch {
+	case b < '0':
+		return 0
+	case b <= '9':
+		return int64(b - '0')
+	case b < 'A':
+		return 9
+	case b <= 'Z':
+		return 10 + int64(b-'A')
+	case b < 'a':
+		return 35
+	case b <= 'z':
+		return 10 + int64(b-'a')
+	}
+	return 35
 }
 
 func commonPrefix(a, b []byte) int {

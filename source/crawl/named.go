@@ -42,7 +42,7 @@ func namedList(sh *shape, text string) ([]namedKey, error) {
 		values, err := keyValues(sh.table, entry)
 		if err == nil {
 			var k namedKey
-			if k, err = sh.named(values); err == nil {
+			if k, err = sh.nameKey(values); err == nil {
 				keys = append(keys, k)
 				continue
 			}
@@ -90,8 +90,8 @@ func keyValues(t *change.Table, entry any) ([]string, error) {
 	return texts, nil
 }
 
-// named makes a key of texts in key order.
-func (sh *shape) named(texts []string) (namedKey, error) {
+// nameKey makes a key of texts in key order.
+func (sh *shape) nameKey(texts []string) (namedKey, error) {
 	values := make([]change.Value, len(texts))
 	k := namedKey{texts: make([]string, len(texts))}
 	for i, c := range sh.table.Key {

@@ -14,7 +14,7 @@ import (
 // pages. Balance is all that it is about: whatever the cuts are, the ranges cover every key once.
 const (
 	rangesMax     = 64
-	rangeRowsMin  = 20_000 // a range of fewer rows is not cut
+	rangeRowsMin  = 10_000 // a range is not cut into pieces of fewer rows
 	boundsBytes   = 64 << 10
 	balanceGood   = 0.3 // of the estimated rows on the smaller side
 	balanceFair   = 0.05
@@ -37,7 +37,8 @@ type segment struct {
 type cutPoint struct {
 	texts [][]byte
 	bound []string
-	left  int64 // estimate of the rows up to it
+
+	left, right int64 // estimates of the segment's rows up to it, and above it
 }
 
 // plan returns the ranges of the table, in key order, as many as wanted if there are rows enough.
@@ -51,11 +52,11 @@ func (s *session) plan(ctx context.Context, sh *shape, wanted int) ([]Range, err
 	if err != nil || last == nil {
 		return whole, err
 	}
-	rows, err := s.explainRows(ctx, sh.source(), "TRUE")
+	rows, err := s.explainRows(ctx, sh.hinted(), "TRUE")
 	if err != nil {
 		return nil, err
 	}
-	wanted = min(wanted, rangesMax, int(rows/rangeRowsMin)+1, 1+boundsBytes/(3*boundLength(last)))
+	wanted = min(wanted, rangesMax, int(max(rows/rangeRowsMin, 1)), 1+boundsBytes/(3*boundLength(last)))
 	segments := []segment{{low: first.texts, high: last.texts, rows: rows}}
 	strides := stridesMax
 	for len(segments) < wanted {
@@ -72,7 +73,7 @@ func (s *session) plan(ctx context.Context, sh *shape, wanted int) ([]Range, err
 			continue
 		}
 		right := segments[i]
-		right.from, right.low, right.rows = cut.bound, cut.texts, max(0, right.rows-cut.left)
+		right.from, right.low, right.rows = cut.bound, cut.texts, cut.right
 		segments[i].to, segments[i].high, segments[i].rows = cut.bound, cut.texts, cut.left
 		segments = slices.Insert(segments, i+1, right)
 	}
@@ -118,7 +119,8 @@ func (s *session) cut(ctx context.Context, sh *shape, g *segment, strides *int) 
 		return best, err
 	}
 	counted.left = min(g.rows/2, strideRows)
-	return counted, nil
+	counted.right, err = s.explainRows(ctx, sh.hinted(), sh.between(counted.bound, g.to))
+	return counted, err
 }
 
 // guess tries values between the segment's ends, the middle first, and returns the cut with the best balance.
@@ -168,7 +170,7 @@ func (s *session) try(ctx context.Context, sh *shape, g *segment, at int, text [
 	}
 	where := ""
 	for i := range at {
-		where += fmt.Sprintf("%s = %s AND ", sh.names[i], low[i])
+		where += sh.same(i, low[i]) + " AND "
 	}
 	op := ">="
 	if descending {
@@ -179,11 +181,13 @@ func (s *session) try(ctx context.Context, sh *shape, g *segment, at int, text [
 	if err != nil || found == nil {
 		return nil, 0, err
 	}
-	if found.left, err = s.explainRows(ctx, sh.source(), sh.between(g.from, found.bound)); err != nil {
+	if found.left, err = s.explainRows(ctx, sh.hinted(), sh.between(g.from, found.bound)); err != nil {
 		return nil, 0, err
 	}
-	found.left = min(found.left, g.rows)
-	return found, float64(min(found.left, g.rows-found.left)) / float64(max(g.rows, 1)), nil
+	if found.right, err = s.explainRows(ctx, sh.hinted(), sh.between(found.bound, g.to)); err != nil {
+		return nil, 0, err
+	}
+	return found, float64(min(found.left, found.right)) / float64(max(found.left+found.right, 1)), nil
 }
 
 // probe returns the first key (the last, when descending) that meets the condition, after so many others; nil

@@ -166,3 +166,12 @@ func eventually(t *testing.T, what string, met func() bool) {
 		}
 	}
 }
+
+// unlogged changes rows so that the binlog does not say so.
+func (s *server) unlogged(statements ...string) {
+	s.t.Helper()
+	all := append([]string{"SET SESSION sql_log_bin = 0", "USE " + s.name}, statements...)
+	if err := s.Exec(s.t.Context(), all...); err != nil {
+		s.t.Fatal(err)
+	}
+}

@@ -75,11 +75,9 @@ func (s *sizer) smaller(rows int) bool {
 	return true
 }
 
-// tooWide learns that just so many rows filled the budget, and has the next chunk ask for no more: whatever
-// follows them must not come again.
+// tooWide learns that just so many rows filled the budget.
 func (s *sizer) tooWide(rows int) {
 	s.perRow = float64(s.bytes) / float64(max(rows, 1))
-	s.ceiling = min(s.ceiling, float64(max(rows, 1)))
 }
 
 func mean(old, sample float64) float64 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
 )
 
 // BenchmarkPublish publishes rows of 200 bytes in transactions of 1, 100 and 10,000, each with its position: on the
@@ -23,6 +24,7 @@ func benchmarkPublish(b *testing.B, rows int) {
 	} else {
 		on = newBench(b)
 	}
+	on.config.Compression = kafka.Default().Compression
 	p := on.open(b)
 	key, value := make([]byte, 12), make([]byte, 200)
 	b.SetBytes(int64(len(key) + len(value)))

@@ -45,7 +45,7 @@ var brokerErrors = []struct {
 
 func TestRandomLivesWithBrokerErrors(t *testing.T) {
 	random := seed(t)
-	for i := range 5 {
+	for i := range lives {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			b := newBench(t)
 			l := &life{b: b, random: random, deaths: map[string]int{}}

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -180,16 +181,19 @@ func live(t *testing.T, b *bench, random *rand.Rand, rounds int, cut *cutter) {
 	l.check(t)
 }
 
+// lives is how many are lived in each test.
+const lives = 3
+
 func TestRandomLives(t *testing.T) {
 	random := seed(t)
-	for i := range 5 {
-		t.Run(strconv.Itoa(i), func(t *testing.T) { live(t, newBench(t), random, 200, nil) })
+	for i := range lives {
+		t.Run(strconv.Itoa(i), func(t *testing.T) { live(t, newBench(t), random, 150, nil) })
 	}
 }
 
 func TestRandomLivesWithCutConnections(t *testing.T) {
 	random := seed(t)
-	for i := range 5 {
+	for i := range lives {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			cut := &cutter{random: rand.New(rand.NewPCG(random.Uint64(), 2)), odds: 20}
 			live(t, newBench(t), random, 60, cut)
@@ -216,7 +220,9 @@ func realBench(t *testing.T) *bench {
 	if testing.Short() {
 		t.Skip("-short: no Apache Kafka is started")
 	}
-	k, err := testbed.StartKafka(ctxOf(t), testbed.KafkaOptions{Log: t.Logf})
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // the first start fetches it
+	defer cancel()
+	k, err := testbed.StartKafka(ctx, testbed.KafkaOptions{Log: t.Logf})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,10 +43,11 @@ const examplesMax = 5
 // Compare holds the table at the source against all targets together: each row must be in exactly one of them, equal in every
 // column of the source, byte for byte. Nothing may be written meanwhile.
 func Compare(ctx context.Context, source Place, targets []Place, table string) (*Comparison, error) {
-	columns, key, err := columnsOf(ctx, source, table)
+	described, key, err := columnsOf(ctx, source, table)
 	if err != nil {
 		return nil, err
 	}
+	columns := expressions(described)
 	c := &Comparison{Table: table, Targets: make([]int, len(targets))}
 	held := make(map[string]row)
 	differ := make(map[string]bool)
@@ -87,8 +88,27 @@ func sum16(b []byte) (s [16]byte) {
 	return s
 }
 
-// columnsOf returns the expressions that read the table's columns, and how many of them, the first ones, are its key.
-func columnsOf(ctx context.Context, p Place, table string) (columns []string, key int, err error) {
+// column is one column of a table.
+type column struct {
+	name string
+	kind string // DATA_TYPE
+}
+
+// expressions returns what reads the columns so that nothing of them is rounded or bent: the text of a FLOAT has six digits
+// only; as a DOUBLE it is exact, and -0 stays what it is.
+func expressions(columns []column) []string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = "`" + strings.ReplaceAll(c.name, "`", "``") + "`"
+		if c.kind == "float" {
+			list[i] += " * 1e0"
+		}
+	}
+	return list
+}
+
+// columnsOf returns the table's columns, those of its key first and in its order, and how many these are.
+func columnsOf(ctx context.Context, p Place, table string) (columns []column, key int, err error) {
 	rows, err := p.DB.QueryContext(ctx, `SELECT c.COLUMN_NAME, c.DATA_TYPE, COALESCE(k.SEQ_IN_INDEX, 0) FROM information_schema.COLUMNS c
 		LEFT JOIN information_schema.STATISTICS k ON k.TABLE_SCHEMA = c.TABLE_SCHEMA AND k.TABLE_NAME = c.TABLE_NAME
 			AND k.COLUMN_NAME = c.COLUMN_NAME AND k.INDEX_NAME = 'PRIMARY'
@@ -103,14 +123,10 @@ func columnsOf(ctx context.Context, p Place, table string) (columns []string, ke
 		if err := rows.Scan(&name, &kind, &seq); err != nil {
 			return nil, 0, err
 		}
-		name = "`" + strings.ReplaceAll(name, "`", "``") + "`"
-		if kind == "float" { // its text has six digits only; as a DOUBLE it is exact, and -0 stays what it is
-			name += " * 1e0"
-		}
 		if seq > 0 {
 			key++
 		}
-		columns = append(columns, name)
+		columns = append(columns, column{name, kind})
 	}
 	if len(columns) == 0 {
 		return nil, 0, fmt.Errorf("table %s.%s is not there", p.Database, table)

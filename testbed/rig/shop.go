@@ -86,3 +86,18 @@ func fillTable(ctx context.Context, conn *sql.Conn, into, row string, rows int) 
 	}
 	return nil
 }
+
+// Empty makes the shop's tables without rows: what a target looks like that was prepared by hand.
+func (s Shop) Empty(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for _, q := range append([]string{"CREATE DATABASE " + s.Database, "USE " + s.Database}, shopSchema...) {
+		if _, err := conn.ExecContext(ctx, q); err != nil {
+			return fmt.Errorf("%.40s: %w", q, err)
+		}
+	}
+	return nil
+}

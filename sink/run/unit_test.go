@@ -1,0 +1,338 @@
+package run
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"pgregory.net/rapid"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/config"
+	"github.com/sluice-cdc/sluice/sink"
+	"github.com/sluice-cdc/sluice/sink/memory"
+)
+
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern, topic string
+		want           bool
+	}{
+		{"src.shop.*", "src.shop.orders", true},
+		{"src.shop.*", "src.shops.orders", false},
+		{"src.*", "src.shop.orders", true},
+		{"*", "src.shop.orders", true},
+		{"*", "src.checkpoint", false},
+		{"*", "g.dead", false},
+		{"*", "a.b.c.d", false},
+		{"src.shop.order?", "src.shop.orders", true},
+		{"src.shop.order?", "src.shop.order", false},
+		{"src.shop.a.b", "src.shop.axb", false},
+		{"/src\\.shop\\.(a|b)/", "src.shop.b", true},
+		{"/src\\.shop\\.(a|b)/", "src.shop.bb", false},
+	} {
+		p, err := parsePatterns([]string{c.pattern})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := matches(p, c.topic); got != c.want {
+			t.Errorf("%s matches %s: %v, want %v", c.pattern, c.topic, got, c.want)
+		}
+	}
+	for _, bad := range []string{"", "/(/"} {
+		if _, err := parsePattern(bad); err == nil {
+			t.Errorf("the pattern %q was taken", bad)
+		}
+	}
+}
+
+func TestPinRoundTrip(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		want := pin{incarnation{count: rapid.Int32Min(0).Draw(r, "count")}, rapid.Int64().Draw(r, "through")}
+		copy(want.id[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(r, "id"))
+		if got, ok := parsePin(want.String()); !ok || got != want {
+			r.Fatalf("%q gave %v (%v), want %v", want.String(), got, ok, want)
+		}
+	})
+	for _, text := range []string{"", "sluice", "sluice id=00 count=1 through=2", "other id=00000000000000000000000000000000 count=1 through=2",
+		"sluice id=00000000000000000000000000000000 count=x through=2"} {
+		if p, ok := parsePin(text); ok {
+			t.Errorf("%q was taken as %v", text, p)
+		}
+	}
+}
+
+func rec(offset int64, size int, control bool) *kgo.Record {
+	return &kgo.Record{Offset: offset, Value: make([]byte, size), Attrs: kgo.NewRecordAttrs(kgo.RecordAttrsOpts{Control: control})}
+}
+
+func TestPendingCountsMarkers(t *testing.T) {
+	p := &pending{from: 5, next: 5}
+	p.add(rec(4, 1, false)) // taken before
+	p.add(rec(6, 1, false))
+	p.add(rec(9, 1, true))
+	if p.next != 10 || p.rows != 1 || len(p.records) != 2 {
+		t.Errorf("next is %d with %d rows of %d records, want 10, 1, 2", p.next, p.rows, len(p.records))
+	}
+}
+
+func TestQueueKeepsOrderAndBounds(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		limit := rapid.IntRange(1000, 5000).Draw(r, "limit")
+		resumed := 0
+		q := newQueue(func() int { return limit }, func() { resumed++ })
+		var put, took int64
+		paused := false
+		for range rapid.IntRange(1, 60).Draw(r, "steps") {
+			if !paused && rapid.Bool().Draw(r, "put") {
+				var records []*kgo.Record
+				for range rapid.IntRange(1, 5).Draw(r, "records") {
+					records = append(records, rec(put, rapid.IntRange(0, 500).Draw(r, "size"), false))
+					put++
+				}
+				paused = q.put(records)
+				if paused != (q.size() > limit) {
+					r.Fatalf("paused is %v with %d of %d bytes", paused, q.size(), limit)
+				}
+				continue
+			}
+			p := &pending{from: took, next: took}
+			maxRows := rapid.IntRange(1, 7).Draw(r, "rows")
+			if err := q.take(p, 2000, maxRows); err != nil {
+				r.Fatal(err)
+			}
+			if p.rows > maxRows || p.rows > 1 && p.bytes-recordBytes(p.records[p.rows-1]) >= 2000 {
+				r.Fatalf("took %d rows of %d bytes", p.rows, p.bytes)
+			}
+			for _, record := range p.records {
+				if record.Offset != took {
+					r.Fatalf("took offset %d, want %d", record.Offset, took)
+				}
+				took++
+			}
+			if p.next != took {
+				r.Fatalf("next is %d, want %d", p.next, took)
+			}
+			if paused && q.size() <= limit/2 {
+				if resumed == 0 {
+					r.Fatal("not resumed though there is room")
+				}
+				paused, resumed = false, 0
+			}
+		}
+		if q.size() < 0 || took == put && q.size() != 0 {
+			r.Fatalf("%d bytes are left of %d records", q.size(), put-took)
+		}
+	})
+}
+
+func TestQueueGivesItsErrorLast(t *testing.T) {
+	q := newQueue(func() int { return 1 << 20 }, func() {})
+	q.put([]*kgo.Record{rec(0, 1, false)})
+	q.fail(errors.New("gone"))
+	p := &pending{}
+	if err := q.take(p, 1000, 10); err != nil || p.rows != 1 {
+		t.Errorf("took %d rows (%v), want the record first", p.rows, err)
+	}
+	if err := q.take(p, 1000, 10); err == nil {
+		t.Error("the error did not come")
+	}
+}
+
+func TestTrusted(t *testing.T) {
+	const since = 100
+	for name, c := range map[string]struct {
+		change sink.Change
+		want   bool
+	}{
+		"update":           {sink.Change{Op: change.Update, AppendMillis: 100}, true},
+		"old update":       {sink.Change{Op: change.Update, AppendMillis: 99}, false},
+		"create":           {sink.Change{Op: change.Create, AppendMillis: 100}, true},
+		"crawl over":       {sink.Change{Op: change.Read, AppendMillis: 100, Origin: sink.Origin{Snapshot: "incremental"}}, false},
+		"first crawl":      {sink.Change{Op: change.Read, AppendMillis: 100, Origin: sink.Origin{Snapshot: "true"}}, true},
+		"tombstone":        {sink.Change{Op: change.Delete, AppendMillis: 100, Tombstone: true}, false},
+		"delete":           {sink.Change{Op: change.Delete, AppendMillis: 100}, true},
+		"old, first crawl": {sink.Change{Op: change.Read, AppendMillis: 1, Origin: sink.Origin{Snapshot: "true"}}, false},
+	} {
+		if got := trusted(&c.change, since); got != c.want {
+			t.Errorf("%s: trusted is %v, want %v", name, got, c.want)
+		}
+	}
+	topic := &topic{}
+	if now := time.Now().UnixMilli(); topic.trust() <= now {
+		t.Error("without the topic's settings something is trusted")
+	}
+	topic.setSettings(&sink.LogSettings{Compacted: true, MinCompactionLag: time.Hour})
+	if at := time.UnixMilli(topic.trust()); time.Since(at) > time.Hour-30*time.Second || time.Since(at) < 58*time.Minute {
+		t.Errorf("records are trusted since %s ago, want a little less than an hour", time.Since(at))
+	}
+	topic.setSettings(&sink.LogSettings{})
+	if topic.trust() != 0 {
+		t.Error("in a topic that is not compacted something is not trusted")
+	}
+}
+
+// listed makes the bounds of one partition.
+func listed(offset int64) kadm.ListedOffsets {
+	return kadm.ListedOffsets{"src.shop.a": {0: {Topic: "src.shop.a", Offset: offset}}}
+}
+
+// TestCheckBounds tells where a sink begins, or why not.
+func TestCheckBounds(t *testing.T) {
+	now := time.Now()
+	ago := func(d time.Duration) int64 { return now.Add(-d).UnixMilli() }
+	const day = 24 * time.Hour
+	settings := sink.LogSettings{Compacted: true, MinCompactionLag: 7 * day, DeleteRetention: 7 * day}
+	for name, c := range map[string]struct {
+		known              known
+		start, end, stable int64
+		next, through      int64
+		first              int64
+		refused            string
+	}{
+		"new, with a log":            {known{}, 5, 100, 90, 5, -now.UnixMilli(), 100, ""},
+		"new, empty log":             {known{}, 5, 5, 5, 5, 0, 0, ""},
+		"goes on":                    {known{true, 50, ago(day)}, 5, 100, 90, 50, ago(day), 0, ""},
+		"first read goes on":         {known{true, 50, -ago(day)}, 5, 100, 90, 50, -ago(day), 100, ""},
+		"first read took too long":   {known{true, 50, -ago(8 * day)}, 5, 100, 90, 0, 0, 0, "first read"},
+		"a shard was added":          {known{false, -1, ago(day)}, 5, 100, 90, 5, -now.UnixMilli(), 100, ""},
+		"below the log's start":      {known{true, 4, ago(day)}, 5, 100, 90, 0, 0, 0, "the log begins at 5"},
+		"above the log's end":        {known{true, 101, ago(day)}, 5, 100, 90, 0, 0, 0, "the log ends at 100"},
+		"within an open transaction": {known{true, 95, ago(day)}, 5, 100, 90, 95, ago(day), 0, ""},
+		"too old":                    {known{true, 50, ago(15 * day)}, 5, 100, 90, 0, 0, 0, "more than the 336h"},
+		"old, T not known":           {known{true, 50, 0}, 5, 100, 90, 50, 0, 0, ""},
+	} {
+		s := &Sink{config: Config{Group: "g"}, target: memory.NewStore(memory.Config{}).Open()}
+		tp := &topic{name: "src.shop.a"}
+		tp.setSettings(&settings)
+		v := &survey{taken: now, starts: listed(c.start), ends: listed(c.end), stables: listed(c.stable)}
+		var b beginning
+		err := s.checkBounds(v, tp, spot{"src.shop.a", 0}, c.known, &b)
+		if c.refused != "" {
+			if change.SeverityOf(err) != change.Poison || !strings.Contains(err.Error(), c.refused) || !strings.Contains(change.Explain(err), "sluice replay") {
+				t.Errorf("%s: gave %v, want it refused with %q", name, err, c.refused)
+			}
+			continue
+		}
+		if err != nil || b.next != c.next || b.through != c.through || b.firstEnd != c.first {
+			t.Errorf("%s: begins at %d, T %d, first read to %d (%v), want %d, %d, %d", name, b.next, b.through, b.firstEnd, err, c.next, c.through, c.first)
+		}
+	}
+}
+
+// floored is a target that needs every change.
+type floored struct{ sink.Target }
+
+func (floored) Floor(s sink.LogSettings) time.Duration { return s.MinCompactionLag }
+
+func TestFloor(t *testing.T) {
+	settings := sink.LogSettings{Compacted: true, MinCompactionLag: time.Hour, DeleteRetention: time.Hour}
+	state, history := &Sink{}, &Sink{target: floored{}}
+	for name, c := range map[string]struct {
+		got, want time.Duration
+	}{
+		"state":         {state.floorLimit(settings), 2 * time.Hour},
+		"history":       {history.floorLimit(settings), time.Hour},
+		"not compacted": {state.floorLimit(sink.LogSettings{DeleteRetention: time.Hour}), 0},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: the bound is %s, want %s", name, c.got, c.want)
+		}
+	}
+}
+
+func TestLowest(t *testing.T) {
+	p := sink.Partition{Topic: "a", Count: 2}
+	other := sink.Partition{Topic: "a", Count: 2, Partition: 1}
+	got := lowest([]sink.Position{{Partition: p, Shard: "s0", Next: 7, ThroughMillis: 5}, {Partition: p, Shard: "s1", Next: 3, ThroughMillis: 9},
+		{Partition: other, Next: 1, ThroughMillis: 1}}, p)
+	if want := (known{true, 3, 5}); got != want {
+		t.Errorf("lowest is %+v, want %+v", got, want)
+	}
+}
+
+func TestUnpaidDebts(t *testing.T) {
+	topics := map[string]incarnation{"a": {count: 2}}
+	at := func(partition int32, through int64) sink.Position {
+		return sink.Position{Partition: sink.Partition{Topic: "a", Count: 2, Partition: partition}, ThroughMillis: through}
+	}
+	minute := clockSkew.Milliseconds()
+	debts := []sink.Debt{{Topic: "a", Key: "7", Version: 12, AppendMillis: 1000}}
+	for name, c := range map[string]struct {
+		positions []sink.Position
+		want      bool
+	}{
+		"all have passed":         {[]sink.Position{at(0, 1001+minute), at(1, 2000+minute)}, true},
+		"one has not":             {[]sink.Position{at(0, 1000+minute), at(1, 2000+minute)}, false},
+		"one is not known":        {[]sink.Position{at(0, 2000+minute)}, false},
+		"one reads for the first": {[]sink.Position{at(0, 2000+minute), at(1, -5)}, false},
+		"one shard is behind":     {[]sink.Position{at(0, 2000+minute), at(1, 2000+minute), at(1, 900)}, false},
+	} {
+		got := unpaidDebts(debts, c.positions, topics)["a"]
+		if (got != nil) != c.want || got != nil && !strings.Contains(change.Explain(got), "key 7") {
+			t.Errorf("%s: gave %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestConfigCheck(t *testing.T) {
+	page := `
+topics: ["src.*", "/(/"]
+kafka: {brokers: ["b:9092"]}
+batch: {max_rows: 0, max_bytes: 1B}
+on_error:
+  - {topics: "src.*"}
+  - {topics: "src.*", do: drop}
+drain_timeout: 2m
+`
+	c := Default()
+	err := config.Parse("sink.yaml", []byte(page), nil, &c)
+	if err == nil || !strings.Contains(err.Error(), `sink.yaml:7: on_error[1].do: "drop": want stop or dead_letter`) {
+		t.Errorf("the page gave %v", err)
+	}
+	c = Default()
+	err = config.Parse("sink.yaml", []byte(strings.Replace(page, ", do: drop", ", do: stop", 1)), nil, &c)
+	for _, want := range []string{"sink.yaml: group: missing", `sink.yaml:2: topics[1]: /(/`, "kafka.registry: missing", "sink.yaml:4: batch.max_rows: want",
+		"sink.yaml:4: batch.max_bytes: want", "sink.yaml:6: on_error[0].do: missing", "sink.yaml:8: drain_timeout: want"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the page gave\n%v\nwant %q among it", err, want)
+		}
+	}
+}
+
+func TestTopicStops(t *testing.T) {
+	topic := &topic{name: "a"}
+	one, two := &worker{}, &worker{}
+	if !topic.halt(one, errors.New("x")) || topic.halt(two, errors.New("y")) || !topic.halt(one, errors.New("z")) {
+		t.Error("not only the first worker stops the topic")
+	}
+	s := topic.halted()
+	if s == nil || s.by != one || s.err.Error() != "z" {
+		t.Errorf("the topic is stopped by %+v", s)
+	}
+	if topic.release(two) || topic.halted() == nil {
+		t.Error("another worker released the topic")
+	}
+	if !topic.release(one) || topic.halted() != nil {
+		t.Error("the topic does not go on")
+	}
+	select {
+	case <-s.over:
+	default:
+		t.Error("those who wait are not told")
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for tries := 1; tries < 100; tries++ {
+		if d := backoff(tries); d < retryFirst/2 || d > retryMax {
+			t.Fatalf("try %d waits %s", tries, d)
+		}
+	}
+	if backoff(12) < retryMax/2 {
+		t.Error("the twelfth try does not wait long")
+	}
+}
