@@ -88,12 +88,20 @@ func (x *session) openTables(ctx context.Context) error {
 		if rule == nil {
 			continue // the config captures it no more; its entry stays, for it may come back
 		}
-		if err := x.pinned(ctx, state); err != nil {
-			return err
-		}
-		l.tables[name] = &table{name: name, rule: rule, state: *state}
+		t := &table{name: name, rule: rule, state: *state}
+		l.tables[name] = t
 		if state.Stopped != nil {
 			x.stats.stopped(name, state.Stopped.Reason, state.Stopped.Mend)
+			continue
+		}
+		err := x.pinned(ctx, state)
+		if err == nil {
+			err = x.poisoned[name]
+		}
+		if err != nil {
+			if err := l.stop(ctx, t, err); err != nil {
+				return err
+			}
 		}
 	}
 	names, err := mysql.ListTables(ctx, x.db)
@@ -159,18 +167,10 @@ func (x *session) pinned(ctx context.Context, state *kafka.TableState) error {
 	if err != nil {
 		return err
 	}
-	fresh := "sluice-source --forget " + state.Table.String() + "   (the table is then crawled anew; give its sinks new groups)"
-	switch {
-	case topic == nil:
-		return &change.Problem{Kind: change.Configuration, What: "topic " + state.Topic + " is gone", Table: state.Table,
-			Why: "its rows were published to it; a new one would begin in the middle", Mend: fresh}
-	case topic.ID != state.TopicID && !topic.ID.IsZero():
-		return &change.Problem{Kind: change.Configuration, What: fmt.Sprintf("topic %s is another one (%s) than the checkpoint's (%s)", state.Topic, topic.ID, state.TopicID),
-			Table: state.Table, Why: "it was deleted and made again: the rows published before are not in it", Mend: fresh}
-	case topic.Partitions != state.Partitions:
-		return &change.Problem{Kind: change.Configuration, What: fmt.Sprintf("topic %s has %d partitions, the checkpoint says %d", state.Topic, topic.Partitions, state.Partitions),
-			Table: state.Table, Why: "a row's changes would go to another partition than before, and lose their order",
-			Mend: "delete the topic, then: " + fresh}
+	if topic == nil {
+		return &change.Problem{Kind: change.Poison, Table: state.Table, What: "the topic is gone", Where: state.Topic,
+			Why:  "the rows published before were in it; a new one would begin in the middle",
+			Mend: "begin the table anew, and tell its sinks' groups: start the source once with --forget " + state.Table.String()}
 	}
-	return nil
+	return topic.CheckPinned(state)
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/sluice-cdc/sluice/internal/fault"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
-	"github.com/sluice-cdc/sluice/mysql/rowimage"
 	"github.com/sluice-cdc/sluice/source/binlog"
 	"github.com/sluice-cdc/sluice/source/merge"
 	"github.com/sluice-cdc/sluice/source/publish"
@@ -44,7 +43,7 @@ type loop struct {
 	waiting    map[merge.WindowID]*chunk
 	openXA     map[string]*kafka.XAState
 	crawls     starter //    wishes
-	cells      [2][]rowimage.Cell
+	walker     binlog.Walker
 	arena      arena
 	boundaries *boundaries // nil: no transaction metadata
 	dirty      bool        // something moved that the checkpoint does not say yet
@@ -62,8 +61,7 @@ type transaction struct {
 	start        change.Position // before its first event
 	commitMicros int64           // 0 where no believable time is known
 	thread       uint32
-	rows         int64 // raw rows met so far, over all tables, before any filter
-	checksum     checksum
+	rows         binlog.RowChecksum // raw rows met so far, over all tables, before any filter
 	tables       map[change.TableName]struct{}
 	skip         *kafka.InTransaction // rows below skip.Row were published by an earlier session
 	order        int64                // of change events published, for the transaction block
@@ -124,7 +122,7 @@ func (l *loop) settle(ctx context.Context) error {
 		}
 		return nil
 	}
-	if l.txn.open && l.txn.rows > 0 { // the rest is on its way
+	if l.txn.open && l.txn.rows.Rows > 0 { // the rest is on its way
 		timer := time.NewTimer(trickle)
 		defer timer.Stop()
 		select {
@@ -181,14 +179,14 @@ func (l *loop) event(ctx context.Context, ev *binlog.Event) error {
 // must wait until all of it is visible.
 func (l *loop) begin(ev *binlog.Event) {
 	l.txn = transaction{
-		open: true, gtid: ev.GTID, start: l.position, commitMicros: l.believe(ev), thread: ev.Thread,
+		open: true, gtid: ev.GTID, start: ev.Start, commitMicros: l.believe(ev), thread: ev.Thread,
 		tables: make(map[change.TableName]struct{}),
 	}
 	if l.delivered != nil {
 		ev.GTID.AddTo(l.delivered)
 	}
 	for i := range l.resumed {
-		if r := l.resumed[i]; r.GTID == ev.GTID.String() && (r.GTID != "" || r.File == l.position.File && r.Offset == l.position.Offset) {
+		if r := l.resumed[i]; r.GTID == ev.GTID.String() && (r.GTID != "" || r.File == ev.Start.File && r.Offset == ev.Start.Offset) {
 			l.txn.skip = &r
 			l.resumed = append(l.resumed[:i:i], l.resumed[i+1:]...)
 			break
@@ -264,7 +262,7 @@ func (l *loop) xa(ctx context.Context, ev *binlog.Event) error {
 	switch ev.Kind {
 	case binlog.Prepared:
 		x := &kafka.XAState{
-			XID: ev.XID, GTID: ev.GTID.String(), File: l.txn.start.File, Offset: l.txn.start.Offset,
+			XID: ev.XID, GTID: ev.GTID.String(), File: ev.Start.File, Offset: ev.Start.Offset,
 			Millis: time.Now().UnixMilli(),
 		}
 		l.openXA[ev.XID] = x
@@ -321,9 +319,9 @@ func (l *loop) state() *kafka.PositionState {
 	switch t := &l.txn; {
 	case t.open && t.skip != nil: // still within what an earlier session published
 		s.InTransaction = append(s.InTransaction, *t.skip)
-	case t.open && t.rows > 0:
+	case t.open && t.rows.Rows > 0:
 		in := kafka.InTransaction{
-			GTID: t.gtid.String(), File: t.start.File, Offset: t.start.Offset, Row: t.rows, Checksum: uint64(t.checksum),
+			GTID: t.gtid.String(), File: t.start.File, Offset: t.start.Offset, Row: t.rows.Rows, Checksum: t.rows.Sum,
 		}
 		for name := range t.tables {
 			in.Tables = append(in.Tables, name)

@@ -32,79 +32,37 @@ func (l *loop) rows(ctx context.Context, ev *binlog.Event) error {
 		l.sourceBlock(t, ev)
 	}
 	l.rowInEvent = -1
-	for data := ev.Rows.Data; len(data) > 0; {
+	return l.walker.Walk(ev, func(before, after []rowimage.Cell, raw []byte) error {
 		l.rowInEvent++
-		before, after, rest, err := l.walk(ev, data)
-		if err != nil {
-			return &change.Problem{Kind: change.Fatal, What: "a rows event cannot be read", Err: err,
-				Where: ev.TableMap.Name.String() + " at " + l.position.String(),
-				Mend:  "report it with the output of mysqlbinlog -vv around that position"}
-		}
-		raw := data[:len(data)-len(rest)]
-		data = rest
-		published, err := l.wasPublished(raw)
-		if err != nil {
+		published, err := l.wasPublished(ev, raw)
+		if err != nil || published || t == nil || !t.live() {
 			return err
-		}
-		if published || t == nil || !t.live() {
-			continue
 		}
 		if err := l.emit(ctx, t, ev, before, after); err != nil {
 			return err
 		}
 		if l.pub.Bytes() >= l.cfg.Limits.TransactionBytes {
-			if err := l.commit(ctx); err != nil {
-				return err
-			}
+			return l.commit(ctx)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // wasPublished counts the row and reports whether an earlier session has published it.
-func (l *loop) wasPublished(raw []byte) (bool, error) {
+func (l *loop) wasPublished(ev *binlog.Event, raw []byte) (bool, error) {
 	x := &l.txn
-	x.rows++
-	x.checksum.add(raw)
+	x.rows.Add(ev, raw)
 	if x.skip == nil {
 		return false, nil
 	}
-	if x.rows < x.skip.Row {
+	if x.rows.Rows < x.skip.Row {
 		return true, nil
 	}
-	if uint64(x.checksum) != x.skip.Checksum {
+	if x.rows.Sum != x.skip.Checksum {
 		return true, l.differs("the rows that were published are others")
 	}
 	x.skip = nil
 	return true, nil
-}
-
-// walk reads the next row of the event: the images before and after, nil where the operation has none.
-func (l *loop) walk(ev *binlog.Event, data []byte) (before, after []rowimage.Cell, rest []byte, err error) {
-	n := len(ev.TableMap.Columns)
-	for i := range l.cells {
-		if cap(l.cells[i]) < n {
-			l.cells[i] = make([]rowimage.Cell, n)
-		}
-		l.cells[i] = l.cells[i][:n]
-	}
-	rest = data
-	if ev.Rows.Op != change.Create {
-		before = l.cells[0]
-		if rest, err = ev.TableMap.Image(ev.Rows.Before, rest, before); err != nil {
-			return nil, nil, nil, err
-		}
-	}
-	switch {
-	case ev.Rows.Op == change.Delete:
-	case ev.Rows.Partial:
-		after = l.cells[1]
-		rest, err = ev.TableMap.AfterPartial(before, ev.Rows.After, rest, after)
-	default:
-		after = l.cells[1]
-		rest, err = ev.TableMap.Image(ev.Rows.After, rest, after)
-	}
-	return before, after, rest, err
 }
 
 // emit publishes one row's change: one event, or, where the key's bytes change, a delete of the old key and a create of

@@ -27,11 +27,12 @@ type Source struct {
 	client   *kgo.Client // for reading, administration and the status topic; never in a transaction
 	admin    *kadm.Client
 	reporter *kafka.Reporter
+	poisoned map[change.TableName]error // to be stopped at the start of the next session
 }
 
 // New returns a Source for a config that has been checked. It connects to nothing.
 func New(cfg Config, accept Accept, log *slog.Logger) *Source {
-	return &Source{cfg: cfg, accept: accept, log: log, stats: newStats(cfg.Name, cfg.MySQL.Address)}
+	return &Source{cfg: cfg, accept: accept, log: log, stats: newStats(cfg.Name, cfg.MySQL.Address), poisoned: make(map[change.TableName]error)}
 }
 
 // Stats returns what the source tells of itself while it runs.
@@ -60,6 +61,9 @@ func (s *Source) Run(ctx context.Context) (err error) {
 			return s.leave(ctx)
 		}
 		s.stats.failed(err)
+		if table := poisonOf(err); table != (change.TableName{}) { // what the broker refused: that table stops, the others go on
+			s.poisoned[table], err = err, &change.Problem{Kind: change.Retry, What: "a table's record was refused", Table: table, Err: err}
+		}
 		if change.SeverityOf(err) != change.Retry {
 			return err
 		}
@@ -93,4 +97,13 @@ func mendOf(err error) string {
 		return p.Mend
 	}
 	return ""
+}
+
+// poisonOf returns the table that a Poison stops, and the zero name for any other error.
+func poisonOf(err error) (name change.TableName) {
+	var p *change.Problem
+	if errors.As(err, &p) && p.Kind == change.Poison {
+		name = p.Table
+	}
+	return name
 }

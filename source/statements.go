@@ -16,6 +16,8 @@ func (l *loop) statement(ctx context.Context, ev *binlog.Event) error {
 		return nil
 	case p.DML:
 		return l.statementDML(ev)
+	case p.Tables == nil && p.Database != "":
+		return l.databaseDropped(p)
 	case p.Tables == nil:
 		for _, t := range l.tables {
 			l.redefined(t)
@@ -37,6 +39,22 @@ func (l *loop) statement(ctx context.Context, ev *binlog.Event) error {
 		l.redefined(t)
 		if p.ValueChanging || p.Removing {
 			if err := l.recrawl(t, p.Verb+" changes rows without row events"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// databaseDropped takes the rows of all tables of a database out of their topics.
+func (l *loop) databaseDropped(p *binlog.ParsedStatement) error {
+	for name, t := range l.tables {
+		if name.DB != p.Database {
+			continue
+		}
+		l.redefined(t)
+		if t.live() {
+			if err := l.recrawl(t, p.Verb); err != nil {
 				return err
 			}
 		}

@@ -306,7 +306,7 @@ func (tx *transaction) holders(ctx context.Context, st *shardTable, query []byte
 	return found, err
 }
 
-// insertOne writes one row, by the guard. An ENUM's ” of no name is put in afterwards, with the strictness off for
+// insertOne writes one row, by the guard. The empty name of an ENUM that lists none is put in afterwards, with the strictness off for
 // nothing but that: written so at once, any other value that does not fit would be bent in silence.
 func (tx *transaction) insertOne(ctx context.Context, st *shardTable, c *sink.Change) error {
 	row, patched := *c, []byte(nil)

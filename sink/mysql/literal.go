@@ -85,7 +85,7 @@ func bigEndian(bytes []byte) uint64 {
 	return n
 }
 
-// emptyEnum reports whether the value is the ” that MySQL stores for a name that an ENUM did not have
+// emptyEnum reports whether the value is the empty name that MySQL stores for one that an ENUM did not have
 // (index 0). No strict session can write it again.
 func emptyEnum(v change.Value, c *change.Column) bool {
 	if c.Type != change.Enum || v.Kind != change.Str || len(v.Bytes) > 0 {

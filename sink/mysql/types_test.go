@@ -164,7 +164,7 @@ func TestEveryValueComesBack(t *testing.T) {
 	check("again")
 }
 
-// A name that an ENUM does not have is stored as ” (index 0), which no strict session writes.
+// A name that an ENUM does not have is stored as the empty one (index 0), which no strict session writes.
 func TestEmptyEnum(t *testing.T) {
 	p := newPlace(t, 1)
 	table := &change.Table{TableName: change.TableName{DB: "shop", Name: "enums"}, Key: []int{0}, Columns: []change.Column{

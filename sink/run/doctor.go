@@ -137,7 +137,7 @@ func (e *examination) progress(ctx context.Context, adm *kadm.Client, names []st
 		return
 	}
 	s := &Sink{config: e.config, target: e.target, progress: progress, admin: adm}
-	begun, waiting := 0, int64(0)
+	begun, all, waiting := 0, 0, int64(0)
 	for _, name := range names {
 		t := &topic{name: name, source: sourceOf(name)}
 		if settings, err := describeSettings(ctx, adm, name); err == nil {
@@ -150,12 +150,19 @@ func (e *examination) progress(ctx context.Context, adm *kadm.Client, names []st
 				break // the other partitions have most likely the same
 			}
 			waiting += max(0, offset(v.stables, spot{name, p})-b.next)
-			if b.through != 0 {
+			all++
+			if known, _ := s.stored(v, b.partition); known.found {
 				begun++
 			}
 		}
 	}
-	e.add(sink.Good, "group "+e.config.Group, fmt.Sprintf("%d partitions have been read before, %d offsets wait", begun, waiting), "", "")
+	what := fmt.Sprintf("%d of %d partitions have been read before, %d offsets wait", begun, all, waiting)
+	if begun == 0 {
+		what = fmt.Sprintf("nothing has been read yet: a run begins at the log's start, %d partitions, %d offsets wait", all, waiting)
+	}
+	if all > 0 {
+		e.add(sink.Good, "group "+e.config.Group, what, "", "")
+	}
 }
 
 // examine is begin without taking the partition.

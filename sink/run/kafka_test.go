@@ -52,7 +52,7 @@ func TestOnKafka(t *testing.T) {
 func testCompactedLog(t *testing.T, w *world) {
 	a := w.table("a", 1)
 	var all []kadm.AlterConfig
-	for name, value := range map[string]string{"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100", "min.compaction.lag.ms": "0"} {
+	for name, value := range map[string]string{"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100", "min.compaction.lag.ms": "0", "delete.retention.ms": "100"} {
 		all = append(all, kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: kadm.StringPtr(value)})
 	}
 	if _, err := w.adm.AlterTopicConfigs(t.Context(), all, a.topic); err != nil {

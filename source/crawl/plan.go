@@ -20,8 +20,8 @@ const (
 	balanceFair   = 0.05
 	strideRows    = 50_000 // of a cut that is counted out, where no guess is any good
 	stridesMax    = 20     // so many rows are walked at most: strideRows * stridesMax
-	eighthsGuess  = 8
-	eighthsMiddle = eighthsGuess / 2
+	guessesMax    = 12 // rounds of seven guesses for one cut
+	eighthsMiddle = 4
 )
 
 // segment is a range that is being planned: the keys above from up to to. Known keys at its ends give the
@@ -106,33 +106,41 @@ func largest(segments []segment) int {
 	return best
 }
 
-// cut finds the key that divides the segment best, or nil.
-func (s *session) cut(ctx context.Context, sh *shape, g *segment, strides *int) (*cutPoint, error) {
-	best, balance, err := s.guess(ctx, sh, g)
-	if err != nil || balance >= balanceFair || *strides == 0 {
-		return best, err
+// cut finds the key that divides the segment best, or nil. Where most keys lie close together, guesses by
+// value miss them at first; each miss says where the keys are not.
+func (s *session) cut(ctx context.Context, sh *shape, g *segment, strides *int) (best *cutPoint, err error) {
+	balance, better := 0.0, true
+	for tries := 0; better && balance < balanceFair && tries < guessesMax; tries++ {
+		if best, balance, better, err = s.guess(ctx, sh, g); err != nil {
+			return nil, err
+		}
+	}
+	if balance >= balanceFair || *strides == 0 {
+		return best, nil
 	}
 	*strides--
-	inside := sh.between(g.from, g.to)
-	counted, err := s.probe(ctx, sh, inside, false, int(min(g.rows/2, strideRows)))
+	offset := min(g.rows/2, strideRows)
+	counted, err := s.probe(ctx, sh, sh.between(g.from, g.to), false, int(offset))
 	if err != nil || counted == nil || slices.EqualFunc(counted.texts, g.high, bytes.Equal) {
 		return best, err
 	}
-	counted.left = min(g.rows/2, strideRows)
+	counted.left = offset
 	counted.right, err = s.explainRows(ctx, sh.hinted(), sh.between(counted.bound, g.to))
 	return counted, err
 }
 
 // guess tries values between the segment's ends, the middle first, and returns the cut with the best balance.
-func (s *session) guess(ctx context.Context, sh *shape, g *segment) (best *cutPoint, balance float64, err error) {
+// Where that is bad it moves the ends towards each other, if it can.
+func (s *session) guess(ctx context.Context, sh *shape, g *segment) (best *cutPoint, balance float64, moved bool, err error) {
 	at := 0 // the first column in which the ends differ
 	for at < len(sh.columns) && bytes.Equal(g.low[at], g.high[at]) {
 		at++
 	}
 	if at == len(sh.columns) {
-		return nil, 0, nil
+		return nil, 0, false, nil
 	}
 	column := &sh.table.Columns[sh.columns[at]]
+	var low, high *cutPoint
 	for _, eighths := range [...]int64{eighthsMiddle, 2, 6, 1, 3, 5, 7} {
 		text, ok := fraction(column, g.low[at], g.high[at], eighths)
 		if !ok {
@@ -141,17 +149,31 @@ func (s *session) guess(ctx context.Context, sh *shape, g *segment) (best *cutPo
 		for _, descending := range [...]bool{false, true} {
 			found, share, err := s.try(ctx, sh, g, at, text, descending)
 			if err != nil {
-				return nil, 0, err
+				return nil, 0, false, err
 			}
-			if found != nil && share > balance {
+			switch {
+			case found == nil:
+				continue
+			case found.left < found.right && (low == nil || found.left > low.left):
+				low = found
+			case found.left >= found.right && (high == nil || found.right > high.right):
+				high = found
+			}
+			if share > balance {
 				best, balance = found, share
 			}
 			if balance >= balanceGood {
-				return best, balance, nil
+				return best, balance, false, nil
 			}
 		}
 	}
-	return best, balance, nil
+	if balance < balanceFair && low != nil {
+		g.low, moved = low.texts, true
+	}
+	if balance < balanceFair && high != nil {
+		g.high, moved = high.texts, true
+	}
+	return best, balance, moved, nil
 }
 
 // try asks for the key next to a guess, strictly between the segment's ends, and for its share of the rows.
