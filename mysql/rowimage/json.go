@@ -118,7 +118,7 @@ func appendJSONString(dst, text []byte) []byte {
 		case '\r':
 			dst = append(dst, `\r`...)
 		default:
-			const digits = "0123456789ABCDEF"
+			const digits = "0123456789abcdef"
 			dst = append(dst, `\u00`...)
 			dst = append(dst, digits[c>>4], digits[c&15])
 		}

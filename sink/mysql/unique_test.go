@@ -30,14 +30,14 @@ func usersPlace(t testing.TB, shards int) (*place, *target.Target) {
 // is what the source has, with conflicts rare (when the repairs do not hide a hole) and frequent.
 func TestSwapsOfUniqueValues(t *testing.T) {
 	for _, test := range []struct {
-		share float64
-		batch int
-	}{{0.003, 200}, {0.003, 20}, {0.3, 200}, {0.3, 7}} {
+		share          float64
+		batch, changes int
+	}{{0.003, 200, 6000}, {0.003, 20, 6000}, {0.3, 200, 6000}, {0.3, 7, 1500}} {
 		t.Run(fmt.Sprintf("%.1f %% in batches of %d", test.share*100, test.batch), func(t *testing.T) {
 			p, tg := usersPlace(t, 1)
 			r := rand.New(rand.NewPCG(seed(t), 1))
 			s := newTeller(users("utf8mb4_general_ci"), 6)
-			want := swaps(r, s, 150, 6000, test.share)
+			want := swaps(r, s, 150, test.changes, test.share)
 			s.deliver(t, tg, test.batch)
 			same(t, p.query(fmt.Sprintf(allUsers, p.shards[0].Database)), texts(want))
 			noDebts(t, tg)

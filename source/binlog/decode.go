@@ -30,6 +30,7 @@ type decoder struct {
 	before   change.Position // before the event at hand
 	checksum bool            // events end with a CRC32
 	formats  int             // format descriptions seen
+	version  string          // of the server that wrote the file, by its format description
 	told     bool            // handle was called for the event at hand
 	tables   map[uint64]*table
 	tx       transaction
@@ -115,6 +116,7 @@ func (d *decoder) strip(h header, raw []byte) ([]byte, error) {
 	case h.kind == typeFormatDescription:
 		var err error
 		d.checksum, err = formatChecksum(raw)
+		d.version = formatVersion(raw)
 		d.formats++
 		return raw[:len(raw)-checksumLength], err
 	case d.formats == 0: // the first rotate: whether it has a checksum depends on the server's version
@@ -393,6 +395,7 @@ func (d *decoder) tableMap(body []byte) error {
 	}
 	t := &table{}
 	if t.layout, err = rowimage.ParseTableMap(body, d.flavor); err == nil {
+		t.layout.WrittenBy(d.version)
 		t.name = t.layout.Name
 	} else if t.name = tableName(body); t.name.Name == "" {
 		return err

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -106,6 +107,16 @@ func formatChecksum(raw []byte) (bool, error) {
 	default:
 		return false, fmt.Errorf("checksum algorithm %d is not known", algorithm)
 	}
+}
+
+// formatVersion returns the version of the server that wrote the file: 50 bytes filled up with zeros, behind the binlog's own
+// version. A format description that is too short has none; formatChecksum refuses it.
+func formatVersion(raw []byte) string {
+	if len(raw) < headerLength+2+50 {
+		return ""
+	}
+	version, _, _ := bytes.Cut(raw[headerLength+2:headerLength+2+50], []byte{0})
+	return string(version)
 }
 
 // cursor reads a body from its front. After the first read beyond the end it gives zeros, and short is set.

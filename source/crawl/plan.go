@@ -20,7 +20,7 @@ const (
 	balanceFair   = 0.05
 	strideRows    = 50_000 // of a cut that is counted out, where no guess is any good
 	stridesMax    = 20     // so many rows are walked at most: strideRows * stridesMax
-	guessesMax    = 12 // rounds of seven guesses for one cut
+	guessesMax    = 12     // rounds of seven guesses for one cut
 	eighthsMiddle = 4
 )
 
