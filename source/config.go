@@ -53,6 +53,7 @@ type Config struct {
 // Accept is what an operator has decided about things that stop a source, for one start.
 type Accept struct {
 	LostTransactions bool               // a failover lost transactions that were published: crawl all tables, sweep what is gone
+	Anew             bool               // the history since the checkpoint cannot be had: go on from now, crawl all tables, sweep what is gone
 	Statements       bool               // rows were changed by logged statements: crawl the tables instead
 	Forget           []change.TableName // begin these tables anew, with a topic of another incarnation
 }
@@ -87,6 +88,14 @@ type LimitsConfig struct {
 	XAMemoryBytes    int64         `yaml:"xa_memory_bytes"`   // prepared transactions in memory; more goes to temporary files
 	CheckpointEvery  time.Duration `yaml:"checkpoint_every"`  // when only other tables' changes pass by
 	ClockAhead       time.Duration `yaml:"clock_ahead"`       // a commit time further ahead of our clock is not believed
+
+	// TransactionTimeout is how long a Kafka transaction may be open: by then the brokers give it up, and so does the
+	// source, which then goes on from the checkpoint. Above transaction.max.timeout.ms the brokers refuse it; below what
+	// a broker needs for its restart, each restart costs the transaction in progress.
+	TransactionTimeout time.Duration `yaml:"transaction_timeout"`
+	// HistoryWait is how long a server may lack transactions that were published before that counts as a loss: a replica
+	// that was made the source may still be applying what it has received.
+	HistoryWait time.Duration `yaml:"history_wait"`
 }
 
 // Default returns the settings that hold where the file says nothing.
@@ -99,6 +108,7 @@ func Default() Config {
 		Limits: LimitsConfig{
 			QueueBytes: 16 << 20, WindowBytes: 64 << 20, TransactionBytes: 8 << 20, XAMemoryBytes: 16 << 20,
 			CheckpointEvery: 2 * time.Second, ClockAhead: time.Minute,
+			TransactionTimeout: time.Minute, HistoryWait: time.Minute,
 		},
 	}
 }
@@ -137,6 +147,9 @@ func (c *Config) Check(report func(path, problem string)) {
 	}
 	if c.Cascades != "refuse" && c.Cascades != "accept" {
 		report("cascades", fmt.Sprintf("%q: want refuse or accept", c.Cascades))
+	}
+	if c.Limits.TransactionTimeout < time.Second {
+		report("limits.transaction_timeout", fmt.Sprintf("%v: want 1s or more", c.Limits.TransactionTimeout))
 	}
 	if err := c.Types.Check(); err != nil {
 		report("types", err.Error())

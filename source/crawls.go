@@ -34,17 +34,20 @@ func (x *session) openCrawls(ctx context.Context, saved []crawl.Progress, wanted
 		running[c.Table] = running[c.Table] || !over
 	}
 	for name, t := range x.loop.tables {
-		if !t.state.Crawled && t.live() && !running[name] {
+		if !t.state.Crawled && t.live() && !running[name] && !x.lost {
 			if err := x.loop.recrawl(t, "it was never crawled to the end"); err != nil {
 				return err
 			}
 		}
 	}
 	if x.lost {
-		if err := x.loop.recrawlAll("a failover lost transactions that were published"); err != nil {
+		if err := x.loop.recrawlAll("the history since the checkpoint was given up by the operator"); err != nil {
 			return err
 		}
 	}
+	x.loop.then = append(x.loop.then, func() { // what was accepted is done: a later session must not do it again
+		x.accept.LostTransactions, x.accept.Anew, x.accept.Forget = false, false, nil
+	})
 	for _, name := range wanted {
 		if _, err := x.loop.known(ctx, name); err != nil {
 			return err
@@ -69,7 +72,7 @@ func (l *loop) recrawl(t *table, why string) error {
 	if !t.state.Crawled {
 		where = t.rule.Crawl.Where
 	}
-	return l.wish(t, crawl.Request{Table: t.name, Where: where, Sweep: where == ""}, why)
+	return l.wish(t, crawl.Request{Table: t.name, Where: where, Sweep: true}, why)
 }
 
 // wish asks the manager for a crawl, which does not wait, and makes its record durable with the open Kafka transaction.

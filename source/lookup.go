@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
@@ -77,11 +78,10 @@ func (x *session) exists(ctx context.Context, name change.TableName) (bool, erro
 func (x *session) openTables(ctx context.Context) error {
 	l := x.loop
 	saved := x.pub.Checkpoint()
+	var stops []func() error // done when nobody else is waited for: they open a Kafka transaction
 	for name, state := range saved.Tables {
 		if slices.Contains(x.accept.Forget, name) {
-			if err := x.pub.Delete(state); err != nil {
-				return err
-			}
+			stops = append(stops, func() error { return x.pub.Delete(state) })
 			continue
 		}
 		rule := x.cfg.Rule(name)
@@ -98,10 +98,14 @@ func (x *session) openTables(ctx context.Context) error {
 		if err == nil {
 			err = x.poisoned[name]
 		}
+		if err != nil && change.SeverityOf(err) != change.Poison {
+			return err
+		}
 		if err != nil {
-			if err := l.stop(ctx, t, err); err != nil {
-				return err
-			}
+			stops = append(stops, func() error {
+				l.then = append(l.then, func() { delete(x.poisoned, name) }) // durable: when it is mended it may go on
+				return l.stop(ctx, t, err)
+			})
 		}
 	}
 	names, err := mysql.ListTables(ctx, x.db)
@@ -126,6 +130,17 @@ func (x *session) openTables(ctx context.Context) error {
 	}
 	if err := x.preflightTables(ctx, wanted); err != nil {
 		return err
+	}
+	if x.accept.Anew {
+		for xid, open := range l.openXA {
+			delete(l.openXA, xid)
+			stops = append(stops, func() error { return x.pub.Delete(open) })
+		}
+	}
+	for _, stop := range stops {
+		if err := stop(); err != nil {
+			return err
+		}
 	}
 	var progress []crawl.Progress
 	for _, c := range saved.Crawls {
@@ -173,4 +188,52 @@ func (x *session) pinned(ctx context.Context, state *kafka.TableState) error {
 			Mend: "begin the table anew, and tell its sinks' groups: start the source once with --forget " + state.Table.String()}
 	}
 	return topic.CheckPinned(state)
+}
+
+// topicsEvery is how often the topics are looked at while the source runs.
+const topicsEvery = 10 * time.Second
+
+// watchTopics stops the tables whose topic was deleted, made again or given more partitions while the source runs: Kafka
+// itself would go on without an error.
+func (x *session) watchTopics(ctx context.Context) error {
+	tick := time.NewTicker(topicsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		var states []kafka.TableState
+		err := x.loop.call(ctx, func(context.Context) error {
+			for _, t := range x.loop.tables {
+				if t.live() {
+					states = append(states, t.state)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for i := range states {
+			if err := x.watchTopic(ctx, &states[i]); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (x *session) watchTopic(ctx context.Context, state *kafka.TableState) error {
+	wrong := x.pinned(ctx, state)
+	if wrong == nil || change.SeverityOf(wrong) != change.Poison {
+		return nil // what else fails is met by those who publish
+	}
+	return x.loop.call(ctx, func(ctx context.Context) error {
+		t := x.loop.tables[state.Table]
+		if !t.live() || t.state.TopicID != state.TopicID || t.state.Partitions != state.Partitions {
+			return nil
+		}
+		return x.loop.stop(ctx, t, wrong)
+	})
 }

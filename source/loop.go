@@ -73,6 +73,10 @@ type transaction struct {
 // that is here. It is no wait for anything but the next packet, and it bounds how long a Kafka transaction stays open.
 const trickle = 2 * time.Millisecond
 
+// transactionAge is when an open Kafka transaction is committed although it is small and more events are at hand: where
+// few of a long backlog's events are of captured tables it would otherwise stay open until the brokers give it up.
+const transactionAge = time.Second
+
 // run takes events and calls until ctx ends or something fails.
 func (l *loop) run(ctx context.Context) error {
 	idle := time.NewTicker(200 * time.Millisecond)
@@ -97,29 +101,35 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// drain commits what is at hand on the way out: the loop's context has ended, so the commit gets a short one of
-// its own. What is not committed is published again by the next session, not lost.
+// drain commits what is at hand on the way out. What is not committed is published again by the next session, not lost.
 func (l *loop) drain(ctx context.Context) error {
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	if err := l.commit(last); err != nil {
+	if err := l.commit(ctx); err != nil {
 		return err
 	}
 	return context.Cause(ctx)
 }
 
+// lastCommit is how long a commit may take when the session is ending.
+const lastCommit = 10 * time.Second
+
+// lasting returns a context that ends some time after ctx does: a commit that has begun should come to its end, or the
+// transaction stays open and holds up every reader until the next start.
+func lasting(ctx context.Context, after time.Duration) (context.Context, func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(after, cancel) })
+	return longer, func() { stop(); cancel() }
+}
+
 // settle commits when it is time.
 func (l *loop) settle(ctx context.Context) error {
-	if l.pub.Bytes() >= l.cfg.Limits.TransactionBytes {
+	if l.pub.Bytes() >= l.cfg.Limits.TransactionBytes || l.pub.Age() >= transactionAge ||
+		l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery {
 		return l.commit(ctx)
 	}
 	if len(l.queue.events) > 0 || len(l.calls) > 0 {
 		return nil
 	}
 	if l.pub.Bytes() == 0 && len(l.then) == 0 {
-		if l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery {
-			return l.commit(ctx)
-		}
 		return nil
 	}
 	if l.txn.open && l.txn.rows.Rows > 0 { // the rest is on its way
@@ -144,8 +154,9 @@ func (l *loop) take(ctx context.Context, ev *binlog.Event) error {
 		return err
 	}
 	if ev.Position.File != "" {
+		// A new file counts as progress: where file and offset say where to go on, the old one may be purged.
+		l.dirty = l.dirty || ev.Kind != binlog.Idle || ev.Position.File != l.position.File
 		l.position = ev.Position
-		l.dirty = l.dirty || ev.Kind != binlog.Idle
 	}
 	l.stats.seen(ev, len(l.queue.events))
 	if l.merger.Waiting() == 0 {
@@ -170,7 +181,7 @@ func (l *loop) event(ctx context.Context, ev *binlog.Event) error {
 	case binlog.Commit:
 		return l.end(ev)
 	case binlog.Prepared, binlog.Dropped, binlog.UnknownXA:
-		return l.xa(ctx, ev)
+		return l.xa(ev)
 	}
 	return nil
 }
@@ -253,14 +264,19 @@ func (l *loop) differs(how string) error {
 
 // xa handles the ends of XA transactions. A prepared one's rows are held by the reader; its GTID counts as published,
 // and the checkpoint remembers that it is open so that a resumed stream gets it again.
-func (l *loop) xa(ctx context.Context, ev *binlog.Event) error {
+func (l *loop) xa(ev *binlog.Event) error {
+	if ev.Kind == binlog.UnknownXA { // its Commit follows
+		if err := l.recrawlAll("XA COMMIT of a transaction whose rows were prepared before this source began"); err != nil {
+			return err
+		}
+		return l.forgetXA(ev.XID)
+	}
 	if l.published != nil {
 		ev.GTID.AddTo(l.published)
 		ev.GTID.AddTo(l.delivered)
 	}
-	defer func() { l.txn = transaction{} }()
-	switch ev.Kind {
-	case binlog.Prepared:
+	l.txn = transaction{}
+	if ev.Kind == binlog.Prepared {
 		x := &kafka.XAState{
 			XID: ev.XID, GTID: ev.GTID.String(), File: ev.Start.File, Offset: ev.Start.Offset,
 			Millis: time.Now().UnixMilli(),
@@ -268,10 +284,6 @@ func (l *loop) xa(ctx context.Context, ev *binlog.Event) error {
 		l.openXA[ev.XID] = x
 		l.dirty = true
 		return l.pub.Set(x)
-	case binlog.UnknownXA:
-		if err := l.recrawlAll("XA COMMIT of a transaction whose rows were prepared before this source began"); err != nil {
-			return err
-		}
 	}
 	return l.forgetXA(ev.XID)
 }
@@ -289,6 +301,8 @@ func (l *loop) forgetXA(xid string) error {
 // commit ends the Kafka transaction with the checkpoint that covers it. Any error means that the outcome is unknown:
 // the caller gives up the session and everything it remembers.
 func (l *loop) commit(ctx context.Context) error {
+	ctx, cancel := lasting(ctx, lastCommit)
+	defer cancel()
 	if err := l.pub.Set(l.state()); err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ const usage = `usage: sluice-source [run] --config source.yaml      follow the s
 
 For one start, when an error has named it:
   --accept-lost-transactions   a failover lost transactions that were published: crawl all tables, take out what is gone
+  --start-anew                 what came since the checkpoint cannot be read (purged, another server): go on from the server's
+                               present end, crawl all tables, take out what is gone
   --accept-statements          rows were changed by logged statements: crawl all tables over the top instead
   --forget DB.TABLE            begin this table anew (its topic was deleted or made again); may be repeated
 `
@@ -50,6 +52,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	file := flags.String("config", "source.yaml", "the config file")
 	var accept Accept
 	flags.BoolVar(&accept.LostTransactions, "accept-lost-transactions", false, "")
+	flags.BoolVar(&accept.Anew, "start-anew", false, "")
 	flags.BoolVar(&accept.Statements, "accept-statements", false, "")
 	flags.Func("forget", "", func(s string) error {
 		name, err := change.ParseTableName(s)

@@ -33,19 +33,21 @@ type session struct {
 	loop     *loop
 	stream   *stream
 	crawls   *crawl.Manager
-	lost     bool // published transactions were lost, and the operator has accepted it
+	lost     bool // history that cannot be had was given up by the operator: all tables are crawled
 }
 
 // session runs one session to its end, which is always an error unless ctx ended first.
 func (s *Source) session(ctx context.Context) error {
 	x := &session{Source: s}
 	defer x.close()
+	alive := func() {}
+	defer func() { alive() }()
 	for _, step := range []struct {
 		doing string
 		do    func(context.Context) error
 	}{
 		{"waiting for another source of this name", x.standby},
-		{"taking over the topics", x.openKafka},
+		{"taking over the topics", func(ctx context.Context) error { alive = x.showLife(ctx); return x.openKafka(ctx) }},
 		{"looking at the server", x.openServer},
 		{"reading where to go on", x.openLoop},
 		{"making the transaction topic", x.openMetadata},
@@ -57,6 +59,7 @@ func (s *Source) session(ctx context.Context) error {
 		}
 	}
 	s.stats.doing("")
+	alive() // from here tellStatus shows it
 	return x.explain(x.work(ctx))
 }
 
@@ -121,6 +124,28 @@ func (x *session) forgetOthers(ctx context.Context) error {
 	return nil
 }
 
+// showLife writes that this is the source while it opens, which may take long: a second source that starts meanwhile
+// would take the topics from it, and its supervisor would take them back. The function that it returns ends that.
+func (x *session) showLife(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			if err := x.reporter.Write(ctx, kafka.RoleSource, x.stats.Report()); err != nil && ctx.Err() == nil {
+				x.log.Warn("status could not be written", "error", err)
+			}
+			select {
+			case <-time.After(statusEvery):
+			case <-ctx.Done():
+			}
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
 // standbyQuiet is how long another source must be silent before it counts as gone.
 const standbyQuiet = 6 * statusEvery
 
@@ -128,7 +153,7 @@ const standbyQuiet = 6 * statusEvery
 // what the second reads.
 func (x *session) openKafka(ctx context.Context) (err error) {
 	if x.pub, err = publish.Open(ctx, publish.Config{
-		Kafka: x.cfg.Kafka, Prefix: x.cfg.Name, Log: x.log, Notice: func(what string) { x.stats.doing(what); x.log.Info(what) },
+		Kafka: x.cfg.Kafka, Prefix: x.cfg.Name, TransactionTimeout: x.cfg.Limits.TransactionTimeout, Log: x.log, Notice: func(what string) { x.stats.doing(what); x.log.Info(what) },
 	}); err != nil {
 		return err
 	}
@@ -181,7 +206,11 @@ func (x *session) openLoop(ctx context.Context) error {
 	}
 	x.loop = l
 	x.stream = &stream{loop: l, serverUUID: x.facts.ServerUUID, learn: x.learn}
-	if at := x.pub.Checkpoint().Position; at != nil {
+	at := x.pub.Checkpoint().Position
+	if at != nil && x.accept.Anew {
+		return x.startAnew(ctx, at)
+	}
+	if at != nil {
 		return x.resumeAt(ctx, at)
 	}
 	return x.startNow(ctx)
@@ -195,18 +224,28 @@ func (x *session) resumeAt(ctx context.Context, at *kafka.PositionState) (err er
 	if at.GTID == "" && !x.facts.GTIDMode {
 		return sameServer(at, &l.identity)
 	}
+	if at.Server.UUID != l.identity.UUID || at.Server.ServerID != l.identity.ServerID {
+		l.position = change.Position{} // another server's: a chunk must not be held against it
+	}
 	if at.Server.Flavor != l.identity.Flavor {
 		return sameServer(at, &l.identity)
 	}
 	if !x.facts.GTIDMode {
 		return &change.Problem{Kind: change.Configuration, What: "gtid_mode is off on " + x.cfg.MySQL.Address + ", and the checkpoint is a GTID set",
-			Why: "without GTIDs the server cannot be asked for what is missing", Mend: "set gtid_mode=ON again, or start a source of another name"}
+			Why: "without GTIDs the server cannot be asked for what is missing", Mend: "set gtid_mode=ON again, or: sluice-source --start-anew (it crawls all tables and takes out what is gone)"}
 	}
 	if l.published, err = gtid.Parse(x.facts.Flavor, at.GTID); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
+	// A transaction that was published in part was delivered: a chunk must not be read before all of it is visible, and
+	// if the server does not have it, what was published of it is as wrong as a whole transaction would be.
 	l.delivered = l.published.Clone()
-	return x.awaitHistory(ctx, l.published)
+	for i := range l.resumed {
+		if err := l.delivered.Add(l.resumed[i].GTID); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+	}
+	return x.awaitHistory(ctx, at)
 }
 
 // sameServer refuses another server where only file and offset say where to go on.
@@ -218,35 +257,32 @@ func sameServer(at *kafka.PositionState, now *kafka.ServerIdentity) error {
 		Kind: change.Configuration, What: fmt.Sprintf("this is another server (%s %s) than the checkpoint's (%s %s)", now.Flavor, now.UUID, at.Server.Flavor, at.Server.UUID),
 		Where: now.Address,
 		Why:   "without GTIDs a file and offset mean something on one server only",
-		Mend:  "go back to " + at.Server.Address + ", turn GTIDs on, or start a source of another name (it crawls everything)",
+		Mend:  "go back to " + at.Server.Address + ", or go on with this one: sluice-source --start-anew (it crawls all tables and takes out what is gone)",
 	}
 }
 
-// historyWait is how long a server may lack transactions that were published: a replica that was made the source may
-// still be applying what it has received.
-const historyWait = 60 * time.Second
-
-// awaitHistory holds what was published against what the server has executed. If something is missing for good, a failover
-// has lost transactions that are in the topics: the server would send no error, and the topics would hold rows that do not
-// exist.
-func (x *session) awaitHistory(ctx context.Context, published *gtid.Set) error {
-	deadline := time.Now().Add(historyWait)
+// awaitHistory holds what was published against what the server has executed, for some time: a replica that was made the
+// source may still be applying what it has received. If something is missing for good, a failover has lost transactions that
+// are in the topics: the server would send no error, and the topics would hold rows that do not exist.
+func (x *session) awaitHistory(ctx context.Context, at *kafka.PositionState) error {
+	deadline := time.Now().Add(x.cfg.Limits.HistoryWait)
 	for {
-		_, _, executed, err := x.facts.BinlogStatus(ctx, x.db)
+		file, offset, executed, err := x.facts.BinlogStatus(ctx, x.db)
 		if err != nil {
 			return err
 		}
-		missing := published.Minus(executed)
+		missing := x.loop.delivered.Minus(executed)
 		if missing.Empty() {
 			return nil
 		}
 		if x.accept.LostTransactions {
 			x.log.Warn("going on without transactions that were published and lost; all tables are crawled", "missing", missing.String())
-			x.loop.published, x.loop.delivered = published.Minus(missing), published.Minus(missing)
-			x.lost = true
-			return nil
+			return x.giveUp(missing)
 		}
-		if time.Now().After(deadline) {
+		// A server that did not crash still has in its binlog what it sent us: a commit hangs there (semi-sync without its
+		// replica). A crash would have begun a new file.
+		hangs := at.Server.UUID == x.facts.ServerUUID && file == at.File && offset >= at.Offset
+		if time.Now().After(deadline) && !hangs {
 			return &change.Problem{
 				Kind: change.Configuration, What: "the server lacks transactions that were published: " + missing.String(), Where: x.cfg.MySQL.Address,
 				Why:  "a failover lost them; the topics hold their changes, the database does not",
@@ -254,13 +290,42 @@ func (x *session) awaitHistory(ctx context.Context, published *gtid.Set) error {
 			}
 		}
 		x.stats.doing("waiting for the server to have what was published: " + missing.String())
-		x.log.Info("waiting for the server to have what was published", "missing", missing.String())
+		x.log.Info("waiting for the server to have what was published", "missing", missing.String(), "commit_hangs", hangs)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// giveUp takes what the server lacks out of what is known of its history. Its GTIDs may be given to other transactions.
+func (x *session) giveUp(missing *gtid.Set) error {
+	l := x.loop
+	l.published, l.delivered = l.published.Minus(missing), l.delivered.Minus(missing)
+	var resumed []kafka.InTransaction
+	for _, r := range l.resumed {
+		one, err := gtid.Parse(x.facts.Flavor, r.GTID)
+		if err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+		if one.Minus(missing).Equal(one) {
+			resumed = append(resumed, r)
+		}
+	}
+	l.resumed, x.lost = resumed, true
+	return nil
+}
+
+// startAnew gives up what came since the checkpoint, as the operator has asked for: what was prepared or published in part
+// then will not come again.
+func (x *session) startAnew(ctx context.Context, at *kafka.PositionState) error {
+	x.lost = true
+	if err := x.startNow(ctx); err != nil {
+		return err
+	}
+	x.loop.version = max(x.loop.version, at.Version)
+	return nil
 }
 
 // startNow begins without a checkpoint: at the server's present end, never earlier, with versions above all that the
@@ -283,7 +348,7 @@ func (x *session) startNow(ctx context.Context) error {
 		return err
 	}
 	l.dirty = true
-	x.log.Info("no checkpoint: starting at the server's present position", "position", l.position.String(), "version", int64(l.version))
+	x.log.Info("starting at the server's present position", "position", l.position.String(), "version", int64(l.version))
 	return x.warnPrepared(ctx)
 }
 
@@ -326,6 +391,7 @@ func (x *session) work(ctx context.Context) error {
 	run(x.readBinlog)
 	run(x.crawls.Run)
 	run(x.takeSignals)
+	run(x.watchTopics)
 	run(x.tellStatus)
 	wg.Wait()
 	return first

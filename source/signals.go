@@ -57,6 +57,12 @@ func (x *session) signalCrawl(ctx context.Context, sig *kafka.Signal) error {
 			Mend: "add a rule for it under tables: in the source's config"}
 	}
 	if !t.live() { // what was missed while it was stopped may be any row: nothing less than all of it will do
+		if err := x.loop.commitFirst(ctx); err != nil {
+			return err
+		}
+		if err := x.pinned(ctx, &t.state); err != nil {
+			return err
+		}
 		if err := x.loop.resume(ctx, t); err != nil {
 			return err
 		}
@@ -82,10 +88,19 @@ const statusEvery = time.Second
 func (x *session) tellStatus(ctx context.Context) error {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
-	for {
+	for last := time.Now(); ; {
 		x.stats.crawls(x.crawls.List())
 		if err := x.reporter.Write(ctx, kafka.RoleSource, x.stats.Report()); err != nil && ctx.Err() == nil {
 			x.log.Warn("status could not be written", "error", err)
+		} else if silent := time.Since(last); silent > standbyQuiet/2 && ctx.Err() == nil {
+			x.log.Warn("the source was silent; it commits to see whether another has taken over", "seconds", silent.Seconds())
+			err := x.loop.call(ctx, func(context.Context) error { x.loop.dirty = true; return nil })
+			if err != nil {
+				return err
+			}
+			last = time.Now()
+		} else {
+			last = time.Now()
 		}
 		select {
 		case <-tick.C:

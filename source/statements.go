@@ -68,6 +68,9 @@ func (l *loop) knownByStatement(ctx context.Context, name change.TableName) (*ta
 	if t := l.tables[name]; t != nil || l.cfg.Rule(name) == nil {
 		return t, nil
 	}
+	if err := l.commitFirst(ctx); err != nil {
+		return nil, err
+	}
 	if there, err := l.exists(ctx, name); err != nil || !there {
 		return nil, err
 	}

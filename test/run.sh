@@ -1,24 +1,44 @@
 #!/usr/bin/env bash
-# make test: build, vet, unit and golden tests under the race detector, then the walks through real servers.
-# Packages run a few at a time: each may start servers of its own, and two cores are enough for two of them.
+# make test: format, build, vet; unit and golden tests and one walk through each real server; then the race detector over the
+# pure and concurrent packages. Two packages run at a time: each may start servers of its own.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+began=$SECONDS
 
 unformatted=$(gofmt -l .)
 if [ -n "$unformatted" ]; then
-	echo "gofmt: these files are not formatted:"
-	echo "$unformatted"
+	printf 'gofmt: these files are not formatted:\n%s\n' "$unformatted"
 	exit 1
 fi
 go build ./... || exit 1
 go vet ./... || exit 1
 
-# Each server that a test met, or could not meet, leaves a line here (testbed.Met).
-SLUICE_MET=$(mktemp)
-export SLUICE_MET
-trap 'rm -f "$SLUICE_MET"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Each server that a test met, or could not meet, leaves a line here (testbed/met.go); skipped tests are added below.
+export SLUICE_MET=$work/met
+: >"$SLUICE_MET"
 
-go test -race -p 2 -timeout 20m ./... || failed=1
+failed=0
+# run NAME ARGS...: go test with everything in a log, of which packages, failures and skips are shown as they come.
+run() {
+	local log=$work/$1.log
+	shift
+	go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- (FAIL|SKIP)'
+	if [ "${PIPESTATUS[0]}" -ne 0 ]; then
+		failed=1
+		echo "---- what failed"
+		grep -nE -A80 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
+	fi
+	grep -E '^ *--- SKIP' "$log" | sed -E 's/^ *--- SKIP: ([^ ]*).*/skip \1/' >>"$SLUICE_MET"
+}
 
+# The servers first, one after the other, so that packages that run side by side need not wait for each other's downloads.
+go run ./testbed/cmd/testbed fetch || echo "some servers could not be had: see the last lines"
+
+run servers -p 2 -timeout 30m ./...
+run race -race -short -p 2 -timeout 20m ./change/... ./mysql/... ./schema/... ./route/... ./shape/... ./kafka/... ./source/... ./sink/... ./internal/...
+
+echo "make test: $((SECONDS - began)) s"
 go test -count=1 -v ./test/report || failed=1
-exit "${failed:-0}"
+exit "$failed"

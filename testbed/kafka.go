@@ -129,6 +129,7 @@ type Kafka struct {
 func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 	home, err := kafkaInstall(ctx, o.Log)
 	if err != nil {
+		unmet("kafka", err)
 		return nil, err
 	}
 	base, err := newServer("kafka", o.Dir, "kafka.log")
@@ -150,6 +151,7 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 		return nil, joinStop(err, k)
 	}
 	o.Log.printf("Kafka %s ready on %s, pid %d", k.Version, k.Address(), k.Pid())
+	met("kafka", kafkaVersion)
 	return k, nil
 }
 

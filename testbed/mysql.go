@@ -65,6 +65,7 @@ type MySQL struct {
 func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 	home, err := mysqlInstall(ctx, o.Version, o.Log)
 	if err != nil {
+		unmet("mysql "+string(o.Version), err)
 		return nil, err
 	}
 	base, err := newServer(home.version.cacheName(), o.Dir, "error.log")
@@ -83,6 +84,7 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 		return nil, joinStop(err, m)
 	}
 	o.Log.printf("%s ready on %s, pid %d", m.Version, m.Address(), m.Pid())
+	met("mysql", m.Version)
 	return m, nil
 }
 

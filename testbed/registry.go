@@ -45,6 +45,7 @@ type Registry struct {
 func StartRegistry(ctx context.Context, o RegistryOptions) (*Registry, error) {
 	home, err := registryInstall(ctx, o.Log)
 	if err != nil {
+		unmet("apicurio", err)
 		return nil, err
 	}
 	base, err := newServer("registry", o.Dir, "registry.log")
@@ -59,6 +60,7 @@ func StartRegistry(ctx context.Context, o RegistryOptions) (*Registry, error) {
 		return nil, joinStop(err, r)
 	}
 	o.Log.printf("Apicurio %s ready on %s, pid %d", r.Version, r.URL(), r.Pid())
+	met("apicurio", apicurioVersion)
 	return r, nil
 }
 

@@ -104,6 +104,7 @@ func StartSearch(ctx context.Context, o SearchOptions) (*Search, error) {
 	}
 	home, err := searchInstall(ctx, o.Kind, o.Log)
 	if err != nil {
+		unmet(string(o.Kind), err)
 		return nil, err
 	}
 	base, err := newServer(string(o.Kind), o.Dir, string(o.Kind)+".log")
@@ -118,6 +119,7 @@ func StartSearch(ctx context.Context, o SearchOptions) (*Search, error) {
 		return nil, joinStop(err, s)
 	}
 	o.Log.printf("%s %s ready on %s, pid %d", s.Kind, s.Version, s.URL(), s.Pid())
+	met(string(o.Kind), s.Version)
 	return s, nil
 }
 

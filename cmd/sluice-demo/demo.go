@@ -23,9 +23,9 @@ import (
 const (
 	shopRows      = 200_000
 	writerRate    = 2_000 // changes a second
-	writerLanes   = 8
+	writerLanes   = 16
 	writerTime    = 45 * time.Second
-	catchUp       = 60 * time.Second
+	catchUp       = 75 * time.Second
 	killSourceAt  = 12 * time.Second // after the start of the writer
 	killSinkAt    = 20 * time.Second
 	addSearchAt   = 26 * time.Second
@@ -130,7 +130,7 @@ func (d *demo) startServers(ctx context.Context) (err error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			*s, errs[i] = testbed.StartMySQL(ctx, testbed.MySQLOptions{Durable: i == 0, Flags: []string{"innodb_buffer_pool_size=128M"}})
+			*s, errs[i] = testbed.StartMySQL(ctx, testbed.MySQLOptions{Flags: []string{"innodb_buffer_pool_size=128M"}})
 		}()
 	}
 	wg.Wait()

@@ -123,6 +123,9 @@ func TestReplayRefusals(t *testing.T) {
 	if n := store.Rows(a.encoder.Table().TableName); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
+	if p, _ := store.Open().Positions(t.Context(), w.config().Group); p[0].Next != 0 || p[0].ThroughMillis >= 0 {
+		t.Errorf("progress is %+v, want a first read from offset 0", p[0])
+	}
 	start(t, w.config(), store.Open())
 	a.shown(store)
 }

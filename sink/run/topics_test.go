@@ -151,6 +151,22 @@ func TestAddedPartitionsAreRefused(t *testing.T) {
 	}
 }
 
+func TestPartitionsAddedWhileRunning(t *testing.T) {
+	w := newWorld(t)
+	r := seeded(t)
+	a := w.table("a", 2)
+	store := memory.NewStore(memory.Config{})
+	w.publish(a.random(r, 50)...)
+	s := start(t, w.config(), store.Open())
+	a.shown(store)
+	if _, err := w.adm.CreatePartitions(t.Context(), 1, a.topic); err != nil {
+		t.Fatal(err)
+	}
+	if reason := s.stopped(a.topic); !strings.Contains(reason, "has 3 partitions, progress is of 2") {
+		t.Errorf("the reason is %q", reason)
+	}
+}
+
 func TestGroupOffsetAboveTheTarget(t *testing.T) {
 	w := newWorld(t)
 	r := seeded(t)

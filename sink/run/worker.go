@@ -98,14 +98,13 @@ func (w *worker) run() {
 	defer close(w.done)
 	defer w.cancel()
 	defer w.s.releaseTopic(w)
-	for tries := 0; ; {
+	for tries := 0; !w.ended(); {
 		since := time.Now()
 		err := w.own(since)
-		if w.ended() {
-			return
-		}
 		var lost *sink.OwnershipLost
 		switch {
+		case w.ended():
+			return
 		case errors.Is(err, errAgain):
 			tries = 0
 		case errors.As(err, &lost):

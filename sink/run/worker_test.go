@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -60,6 +61,19 @@ func TestThroughOfABatch(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: T is %d, want %d", name, got, c.want)
 		}
+	}
+}
+
+// TestStopperGoesAway: the worker that stopped a topic is the one that tries again; when it goes, others must not wait
+// for it.
+func TestStopperGoesAway(t *testing.T) {
+	topic := &topic{name: "a"}
+	w := newWorker(alone(nil), topic, spot{"a", 0})
+	topic.halt(w, errors.New("poison"))
+	close(w.stop)
+	w.run()
+	if topic.halted() != nil {
+		t.Error("the topic stays stopped")
 	}
 }
 

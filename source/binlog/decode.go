@@ -449,6 +449,6 @@ func incidentProblem(at change.Position) error {
 	return &change.Problem{
 		Kind: change.Fatal, What: "the server says that changes are missing from its binlog (an incident event)", Where: at.String(),
 		Why:  "what was lost is not known: topics and targets would miss it",
-		Mend: "look into the server's error log; then begin anew with a crawl and sweep of every table",
+		Mend: "look into the server's error log; then: sluice-source --start-anew (it goes on from now, crawls all tables and takes out what is gone)",
 	}
 }

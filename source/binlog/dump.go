@@ -122,6 +122,9 @@ func (d *dump) connect(ctx context.Context) (net.Conn, error) {
 
 // start sets the session up and sends the commands of a replica.
 func (d *dump) start() error {
+	if err := d.checkServer(); err != nil {
+		return err
+	}
 	purged, err := d.purged()
 	if err != nil {
 		return err
@@ -144,6 +147,32 @@ func (d *dump) start() error {
 		return d.dumpGTID(begin.gtid)
 	}
 	return d.dumpPosition(begin)
+}
+
+// checkServer refuses a connection that leads to another server than the one whose history was looked at: behind a
+// load balancer, or when a failover comes in between. MariaDB has no server_uuid.
+func (d *dump) checkServer() error {
+	want := d.cfg.Facts.ServerUUID
+	if want == "" {
+		return nil
+	}
+	result, err := d.conn.Execute("SELECT @@GLOBAL.server_uuid")
+	if err != nil {
+		return fmt.Errorf("read server_uuid: %w", err)
+	}
+	defer result.Close()
+	here, err := result.GetString(0, 0)
+	if err != nil {
+		return fmt.Errorf("read server_uuid: %w", err)
+	}
+	if here == want {
+		return nil
+	}
+	_, address := d.cfg.MySQL.Endpoint()
+	return &change.Problem{
+		Kind: change.Retry, What: fmt.Sprintf("the connection leads to another server (%s) than a moment ago (%s)", here, want), Where: address,
+		Mend: "nothing: it is tried again; if it stays, give the source an address that means one server",
+	}
 }
 
 func (d *dump) purged() (*gtid.Set, error) {
@@ -303,7 +332,7 @@ func (d *dump) unreadable(err *wire.MyError) error {
 	case has("more gtids than the", "diverged"):
 		p.What = "the server lacks transactions that were read already"
 		p.Why = "a failover lost them: the topics hold rows that the server does not have"
-		p.Mend = "begin anew with a crawl and sweep of every table"
+		p.Mend = "sluice-source --start-anew (it goes on from now, crawls all tables and takes out what is gone)"
 	case has("purged", "could not find first log file", "not in the master's binlog", "could not find gtid state", "probably pruned"):
 		return purgedProblem("", err)
 	case has("same server_uuid", "same server_id"):
@@ -312,7 +341,7 @@ func (d *dump) unreadable(err *wire.MyError) error {
 	case has("impossible position", "wrong offset"):
 		p.What = "the binlog file ends before the position"
 		p.Why = "the server was restored, or its machine crashed with sync_binlog off: the topics may hold rows that it does not have"
-		p.Mend = "begin anew with a crawl and sweep of every table"
+		p.Mend = "sluice-source --start-anew (it goes on from now, crawls all tables and takes out what is gone)"
 	case has("max_allowed_packet", "event too big"):
 		p.What, p.Mend = "an event is larger than the server may send", "raise max_allowed_packet on the server"
 	case has("misconfigured server id", "server id"):

@@ -139,6 +139,6 @@ func purgedProblem(missing string, err error) error {
 	return &change.Problem{
 		Kind: change.Configuration, What: what, Err: err,
 		Why:  "changes in them are lost for the stream: topics and targets would miss them",
-		Mend: "begin anew with a crawl and sweep of every table, and keep the binlog for longer (binlog_expire_logs_seconds)",
+		Mend: "sluice-source --start-anew (it goes on from now, crawls all tables and takes out what is gone); and keep the binlog for longer (binlog_expire_logs_seconds)",
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/fault"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/source/merge"
@@ -64,6 +65,7 @@ func (m *Manager) chunk(ctx context.Context, t *task) error {
 	if err != nil {
 		return err
 	}
+	fault.Point("crawl/after-read")
 	progress := func(published int) Progress {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -109,6 +111,7 @@ func (m *Manager) readChunk(ctx context.Context, t *task) (c *chunk, err error) 
 	if err := m.open(ctx, s, t.crawl, c); err != nil {
 		return nil, err
 	}
+	fault.Point("crawl/after-open")
 	if err := m.see(ctx, s, t, c, end); err != nil {
 		m.stream.Discard(c.window)
 		return nil, err
@@ -160,7 +163,7 @@ func (m *Manager) fill(ctx context.Context, s *session, t *task, c *chunk, end [
 	}
 	q := &selection{
 		shape: t.shape, encoder: c.window.Encoder, source: c.window.Source,
-		millis: time.Now().UnixMilli(), budget: m.cfg.Bytes,
+		millis: time.Now().UnixMilli(), budget: m.cfg.Bytes, expect: t.expect,
 	}
 	var err error
 	if t.step == rowsStep {

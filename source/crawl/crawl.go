@@ -79,7 +79,8 @@ type task struct {
 	shape    *shape
 	where    string
 	from, to []string
-	limit    int // rows; of named keys, keys
+	limit    int   // rows; of named keys, keys
+	expect   int64 // about their bytes
 	keys     []namedKey
 	from0    int // of named keys: the index of keys[0]
 	to0      int // and that of the range's end
@@ -115,6 +116,7 @@ func (c *crawl) start(s step, l *lane) *task {
 	if l.most > 0 {
 		t.limit = min(t.limit, l.most)
 	}
+	t.expect = min(int64(c.size.perRow*float64(t.limit)*1.05), c.size.bytes)
 	return t
 }
 

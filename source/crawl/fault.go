@@ -35,7 +35,7 @@ const (
 	unknownErrorTriesMax = 5
 	backoffFirst         = 100 * time.Millisecond
 	backoffMax           = 15 * time.Second
-	starvedNote          = 5 // tries after which a chunk that gets no lock is reported
+	starvedNote          = 3 // tries after which a chunk that gets no lock is reported
 	changedTriesMax      = 60
 )
 

@@ -1,6 +1,7 @@
 package crawl
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -99,7 +100,7 @@ func waits(f *mysql.Facts) bool { return f.GTIDMode && f.IsMySQL(5, 7, 5) }
 
 // Restore takes up the crawls of a checkpoint, those that are over too; before Run.
 func (m *Manager) Restore(records []Progress) {
-	slices.SortFunc(records, func(a, b Progress) int { return int(a.Millis - b.Millis) })
+	slices.SortFunc(records, func(a, b Progress) int { return cmp.Compare(a.Millis, b.Millis) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, record := range records {

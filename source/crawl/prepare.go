@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/fault"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema/avro"
 )
@@ -187,6 +188,7 @@ func (m *Manager) adopt(c *crawl, p *prepared) error {
 // finish writes a crawl's last record.
 func (m *Manager) finish(ctx context.Context, t *task) error {
 	c := t.crawl
+	fault.Point("crawl/before-finish")
 	m.mu.Lock()
 	c.record.Ranges = nil // a record that stays should be short
 	record := c.snapshot()

@@ -18,7 +18,7 @@ func TestUnderFire(t *testing.T) {
 }
 
 func underFire(t *testing.T, s *server) {
-	const keys, writers, crawls = 2000, 6, 3
+	const keys, writers, crawls = 2000, 6, 5
 	s.exec("CREATE TABLE t (a INT, b VARCHAR(20), v INT, PRIMARY KEY (a, b))")
 	s.numbers("t", keys, "n % 8, CONCAT('k', n), n")
 	st := follow(t, s)
@@ -48,6 +48,9 @@ func underFire(t *testing.T, s *server) {
 	working.Wait()
 	st.compare(s.table("t"))
 	t.Logf("%d chunks", st.chunks)
+	if stale := st.known(s.table("t")).stale; stale > 0 {
+		t.Errorf("%d rows of chunks were not what the stream had said last", stale)
+	}
 }
 
 // write changes rows until ctx ends. Deadlocks and duplicates are part of the game.

@@ -22,6 +22,7 @@ type selection struct {
 	source  avro.Source
 	millis  int64 // since 1970: when the rows are read
 	budget  int64 // bytes of encoded rows
+	expect  int64 // about how many there will be
 }
 
 // chunkRows is what a SELECT gave.
@@ -121,6 +122,8 @@ func newRowReader(q *selection, extra []int) *rowReader {
 		raw:  make([]sql.RawBytes, columns+len(extra)),
 		row:  avro.Row{Text: make([][]byte, columns)},
 		last: make([][]byte, len(q.shape.columns)),
+
+		buffer: make([]byte, 0, q.expect),
 	}
 	for i := range r.raw {
 		r.into = append(r.into, &r.raw[i])

@@ -56,6 +56,7 @@ type testTable struct {
 	reads   map[string]int // op r records by key
 	carried map[string]bool
 	deletes int // by chunks
+	stale   int // rows of chunks that differ from what the topic held: nothing else tells the topic of changes
 }
 
 type testRecord struct {
@@ -226,6 +227,9 @@ func (st *testStream) publishDue() {
 			} else {
 				t.reads[string(row.Key)]++
 				record.image = image(t.encoder, row.Value)
+			}
+			if held, ok := t.topic[string(row.Key)]; ok && held.image != record.image {
+				t.stale++
 			}
 			t.topic[string(row.Key)] = record
 		}

@@ -26,9 +26,9 @@ var errCancelled = errors.New("the crawl is over")
 // sweep reads topics until ctx ends.
 func (m *Manager) sweep(ctx context.Context) error {
 	for ctx.Err() == nil {
-		c, changed := m.nextSweep()
+		c, changed, pause := m.nextSweep()
 		if c == nil {
-			wait(ctx, changed, idle)
+			wait(ctx, changed, pause)
 			continue
 		}
 		err := m.sweepCrawl(ctx, c)
@@ -39,25 +39,30 @@ func (m *Manager) sweep(ctx context.Context) error {
 		if errors.As(err, &own) {
 			return own.error
 		}
-		m.swept(ctx, c, err)
+		m.swept(c, err)
 	}
 	return nil
 }
 
-// nextSweep returns the first crawl that is to be swept.
-func (m *Manager) nextSweep() (*crawl, <-chan struct{}) {
+// nextSweep returns the first crawl that is to be swept, or what to wait for.
+func (m *Manager) nextSweep() (*crawl, <-chan struct{}, time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now, pause := time.Now(), idle
 	for _, c := range m.crawls {
-		if c.phase == sweeping {
-			return c, nil
+		if c.phase != sweeping {
+			continue
 		}
+		if c.self.ready(now) {
+			return c, nil, 0
+		}
+		pause = min(pause, c.self.after.Sub(now))
 	}
-	return nil, m.changed
+	return nil, m.changed, max(pause, time.Millisecond)
 }
 
 // swept notes how the reading of a topic ended.
-func (m *Manager) swept(ctx context.Context, c *crawl, err error) {
+func (m *Manager) swept(c *crawl, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.wake()
@@ -69,13 +74,9 @@ func (m *Manager) swept(ctx context.Context, c *crawl, err error) {
 		m.fail(c, err)
 	default:
 		c.self.tries++
+		c.self.after = time.Now().Add(backoff(c.self.tries))
 		c.note = err.Error()
-		c.batches = nil
-		m.cfg.Log.Warn("the topic can't be read for the sweep", "crawl", c.id, "table", c.table.String(), "error", err)
-		pause := backoff(c.self.tries)
-		m.mu.Unlock()
-		wait(ctx, nil, pause)
-		m.mu.Lock()
+		m.cfg.Log.Warn("the topic cannot be read for the sweep", "crawl", c.id, "table", c.table.String(), "error", err)
 	}
 }
 

@@ -1,0 +1,168 @@
+package system
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/sluice-cdc/sluice/testbed"
+	"github.com/sluice-cdc/sluice/testbed/rig"
+)
+
+// full reports whether the tests run at full size (make system).
+func full() bool { return os.Getenv("SLUICE_FULL") != "" && os.Getenv("SLUICE_FULL") != "0" }
+
+// size returns the small or the full size.
+func size[T any](small, large T) T {
+	if full() {
+		return large
+	}
+	return small
+}
+
+// seed returns the seed of this run, $SLUICE_SEED or a fixed one, and says which.
+func seed(t testing.TB) uint64 {
+	t.Helper()
+	s := uint64(20261122)
+	if text := os.Getenv("SLUICE_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("SLUICE_SEED=%q: %v", text, err)
+		}
+		s = n
+	}
+	t.Logf("SLUICE_SEED=%d", s)
+	return s
+}
+
+// realBed is a bed with real Kafka and a real registry.
+func realBed(t testing.TB) *bed {
+	t.Helper()
+	b := &bed{t: t, dir: t.TempDir()}
+	kafka, err := testbed.StartKafka(t.Context(), testbed.KafkaOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kafka.Stop() })
+	registry, err := testbed.StartRegistry(t.Context(), testbed.RegistryOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { registry.Stop() })
+	b.broker, b.registry = kafka.Address(), registry.URL()
+	return b
+}
+
+// needs skips the test where a server cannot be had, and says why: the run's last lines name it too.
+func needs(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := testbed.Available(t.Context(), name); err != nil {
+			t.Skipf("%s: %v", name, err)
+		}
+	}
+}
+
+// searchConfig writes search.yaml for an index server.
+func (b *bed) searchConfig(group, url string) string {
+	return b.file(group+".yaml", fmt.Sprintf(`group: %s
+kafka: {brokers: [%q], registry: %q}
+topics: ["shop.shop.*"]
+session_timeout: 6s
+elasticsearch: {url: %q, create_indexes: true}
+`, group, b.broker, b.registry, url))
+}
+
+// TestWalk goes the whole way on real servers: MySQL 9.7, real Kafka and a real registry, two shards, Elasticsearch and
+// OpenSearch; source and sinks are killed on the way, and every row is compared by content.
+func TestWalk(t *testing.T) {
+	needs(t, "mysql-9.7", "kafka", "registry", "elasticsearch", "opensearch")
+	b := realBed(t)
+	m, db := b.mysql(testbed.MySQLOptions{})
+	m0, db0 := b.mysql(testbed.MySQLOptions{})
+	m1, db1 := b.mysql(testbed.MySQLOptions{})
+	shop := rig.Shop{Database: "shop", Rows: size(50_000, 1_000_000)}
+	if err := shop.Load(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []*sql.DB{db0, db1} {
+		if err := shop.Empty(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	indexes := map[string]string{}
+	procs := []*rig.Process{b.source(m, ""), b.start("shards", "sluice-sink-mysql", "", []string{"--config", b.shardsConfig("shards", m0, m1)})}
+	for _, kind := range []testbed.SearchKind{testbed.Elasticsearch, testbed.OpenSearch} {
+		s, err := testbed.StartSearch(t.Context(), testbed.SearchOptions{Kind: kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Stop() })
+		indexes[string(kind)] = s.URL()
+		procs = append(procs, b.start(string(kind), "sluice-sink-elasticsearch", "", []string{"--config", b.searchConfig(string(kind), s.URL())}))
+	}
+	w := &rig.Writer{DB: db, Shop: shop, Connections: size(16, 50), PerSecond: size(1000, 0), Seed: seed(t)}
+	b.underFire(w, size(15*time.Second, 5*time.Minute), size(1, 10), procs...)
+	t.Logf("%d changes", w.Changes())
+	targets := []rig.Place{{Name: "s0", DB: db0, Database: "shop"}, {Name: "s1", DB: db1, Database: "shop"}}
+	b.equal(db, targets, indexes, size(3*time.Minute, 20*time.Minute))
+}
+
+// underFire runs the writer and kills each process so many times meanwhile, spread over the time.
+func (b *bed) underFire(w *rig.Writer, length time.Duration, kills int, procs ...*rig.Process) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), length)
+	defer cancel()
+	written := make(chan error, 1)
+	go func() { written <- w.Run(ctx) }()
+	pause := length / time.Duration(kills*len(procs)+1)
+	for range kills {
+		for _, p := range procs {
+			time.Sleep(pause)
+			if err := p.Kill(); err != nil {
+				b.t.Error(err)
+			}
+			if err := p.Start(); err != nil {
+				b.t.Error(err)
+			}
+		}
+	}
+	if err := <-written; err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// equal compares every table of the shop with all shards together and with each index, again and again until nothing differs
+// or the time is over.
+func (b *bed) equal(source *sql.DB, shards []rig.Place, indexes map[string]string, within time.Duration) {
+	b.t.Helper()
+	deadline := time.Now().Add(within)
+	from := rig.Place{Name: "source", DB: source, Database: "shop"}
+	until := func(what string, compare func() (*rig.Comparison, error)) {
+		b.t.Helper()
+		for {
+			c, err := compare()
+			if err == nil && c.Differences == 0 {
+				b.t.Logf("%s: source %d, target %v, differences 0", what, c.Source, c.Targets)
+				return
+			}
+			if time.Now().After(deadline) {
+				b.t.Errorf("%s: %v %+v", what, err, c)
+				return
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+	}
+	for _, table := range rig.ShopTables {
+		until("shards "+table, func() (*rig.Comparison, error) { return rig.Compare(b.t.Context(), from, shards, table) })
+		for kind, url := range indexes {
+			until(kind+" "+table, func() (*rig.Comparison, error) {
+				return rig.CompareSearch(b.t.Context(), from, url, "shop.shop."+table, table)
+			})
+		}
+	}
+}
