@@ -71,7 +71,6 @@ type runtime struct {
 	Inner  struct {
 		HTTP string `yaml:"http"`
 	} `yaml:",inline"`
-	hidden int
 }
 
 func (r *runtime) Check(report func(path, problem string)) {
@@ -115,7 +114,7 @@ routes:
 	want := runtime{Group: "shop-by-user", Batch: paced{MaxWait: 36 * time.Hour, MaxSize: 16 << 20},
 		Labels: map[string]string{"team": "a", "empty": ""}, Topics: []string{"shop.shop.*", "fallback", "${literal}"}, Rate: 1.5, Limit: &limit}
 	want.Inner.HTTP = ":9000"
-	if diff := cmp.Diff(want, r, cmp.AllowUnexported(runtime{})); diff != "" {
+	if diff := cmp.Diff(want, r); diff != "" {
 		t.Errorf("runtime (-want +got):\n%s", diff)
 	}
 	if got := target.MySQL.Shards[0]; got != (server{"s0", "s0:3306", `p"a: #ss`, 3306}) {

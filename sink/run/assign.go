@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -121,7 +120,6 @@ func count(partitions map[string][]int32) int {
 // pulse notes when the group's coordinator last answered a heartbeat.
 type pulse struct {
 	last atomic.Int64 // nanoseconds since start
-	once sync.Once
 	base time.Time
 }
 

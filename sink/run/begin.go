@@ -112,7 +112,8 @@ func (s *Sink) aheadOfTarget(at spot, committed int64, k known) error {
 	p := &change.Problem{Kind: change.Poison, Where: sayPartition(at),
 		What: fmt.Sprintf("the group's offset %d is above the target's progress %d", committed, k.next),
 		Why:  "the target was set back (a restored backup?) or emptied; what it says of itself may not be what its rows are",
-		Mend: fmt.Sprintf("look at the target, then: sluice replay --group %s --topics %s --to %d, or --to beginning --empty", s.config.Group, at.topic, max(k.next, 0))}
+		Mend: fmt.Sprintf("look at the target, then: sluice replay --group %s --topics %s --to %d, or --to beginning --empty",
+			s.config.Group, at.topic, max(k.next, 0))}
 	if !k.found || k.next < 0 {
 		p.What = fmt.Sprintf("the group's offset is %d, but the target knows nothing of the partition", committed)
 		p.Mend = s.rebuild(at.topic)
@@ -212,7 +213,8 @@ func (s *Sink) checkAge(t *topic, at spot, through int64, now time.Time) error {
 	}
 	limit := s.floorLimit(settings)
 	if age := now.Sub(time.UnixMilli(through)); limit > 0 && age > limit {
-		return s.fellBehind(at, fmt.Sprintf("the target shows the log up to %s; that is %s ago, more than the %s for which the log keeps all that is needed",
+		return s.fellBehind(at, fmt.Sprintf("the target shows the log up to %s; that is %s ago, "+
+			"more than the %s for which the log keeps all that is needed",
 			time.UnixMilli(through).UTC().Format(time.RFC3339), age.Round(time.Second), limit))
 	}
 	return nil

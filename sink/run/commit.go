@@ -68,7 +68,8 @@ func (s *Sink) commit(ctx context.Context, workers []*worker) error {
 }
 
 // committed notes what the answer says was committed, and returns the first error in it.
-func (s *Sink) committed(r *kmsg.OffsetCommitResponse, err error, offsets map[string]map[int32]kgo.EpochOffset, pins map[spot]pin, workers map[spot]*worker) error {
+func (s *Sink) committed(r *kmsg.OffsetCommitResponse, err error, offsets map[string]map[int32]kgo.EpochOffset,
+	pins map[spot]pin, workers map[spot]*worker) error {
 	if err != nil {
 		return err
 	}

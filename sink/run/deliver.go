@@ -128,7 +128,8 @@ func (w *worker) retry(err error, tries int) bool {
 	w.setState("retrying")
 	w.s.metrics.retries.WithLabelValues(w.at.topic).Inc()
 	pause := backoff(tries)
-	w.s.log.Warn("trying again", "topic", w.at.topic, "partition", w.at.partition, "tries", tries, "wait", pause.Round(time.Millisecond), "error", err)
+	w.s.log.Warn("trying again", "topic", w.at.topic, "partition", w.at.partition, "tries", tries,
+		"wait", pause.Round(time.Millisecond), "error", err)
 	if tries >= unreadyAfter {
 		w.s.health.Set(w.healthKey(), err)
 	}
@@ -144,7 +145,8 @@ func (w *worker) halt(err error) bool {
 		w.setState("stopped")
 		w.s.metrics.paused.WithLabelValues(w.at.topic).Set(1)
 		w.s.health.Set("topic "+w.at.topic, err)
-		w.s.log.Error("topic stopped; others go on", "topic", w.at.topic, "partition", w.at.partition, "again_in", w.s.config.RetryStopped, "error", change.Explain(err))
+		w.s.log.Error("topic stopped; others go on", "topic", w.at.topic, "partition", w.at.partition,
+			"again_in", w.s.config.RetryStopped, "error", change.Explain(err))
 		return w.wait(w.s.config.RetryStopped)
 	}
 	return true // another partition has stopped it: gate waits for that one

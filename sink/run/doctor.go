@@ -121,7 +121,8 @@ func (e *examination) topic(ctx context.Context, adm *kadm.Client, name string) 
 		e.add(sink.Warning, where, "it is not compacted", "what is older than its retention is gone: a new sink would not get all rows",
 			fmt.Sprintf("kafka-configs --alter --topic %s --add-config cleanup.policy=compact", name))
 	case s.MinCompactionLag == 0:
-		e.add(sink.Warning, where, "min.compaction.lag.ms is 0", "any change may be compacted away: moves between shards look at all shards, and history would have holes",
+		e.add(sink.Warning, where, "min.compaction.lag.ms is 0",
+			"any change may be compacted away: moves between shards look at all shards, and history would have holes",
 			fmt.Sprintf("kafka-configs --alter --topic %s --add-config min.compaction.lag.ms=604800000", name))
 	default:
 		e.add(sink.Good, where, fmt.Sprintf("compacted after %s, deletes kept for %s more", s.MinCompactionLag, s.DeleteRetention), "", "")
@@ -194,7 +195,8 @@ func (e *examination) registry(ctx context.Context, topics []string) {
 			e.failed(where, err)
 			return
 		case t == nil:
-			e.add(sink.Warning, where, "it has no schema of "+name+"-value", "the topic's records could not be read", "is it the registry that the source writes to?")
+			e.add(sink.Warning, where, "it has no schema of "+name+"-value", "the topic's records could not be read",
+				"is it the registry that the source writes to?")
 		default:
 			e.tables = append(e.tables, t)
 		}

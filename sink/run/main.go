@@ -69,7 +69,7 @@ func (d Definition[C]) Run(ctx, hard context.Context, args []string, stdout, std
 	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
 		name, args = args[0], args[1:]
 	}
-	c := command{name: name, group: "", to: "", stdout: stdout, stderr: stderr}
+	c := command{name: name, stdout: stdout, stderr: stderr}
 	flags := flag.NewFlagSet("sluice-sink-"+d.Name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprintf(stderr, usage, d.Name) }
@@ -119,8 +119,6 @@ type command struct {
 	empty  bool
 	dryRun bool
 	output string
-
-	http func(address string) // for tests: called when the HTTP server listens
 }
 
 func (c *command) flags(flags *flag.FlagSet) {

@@ -37,7 +37,8 @@ func parseGoal(text string) (goal, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return goal{}, &change.Problem{Kind: change.Configuration, What: fmt.Sprintf("--to %q is neither beginning, an offset, nor a time like 2026-11-20T09:00:00Z", text)}
+		return goal{}, &change.Problem{Kind: change.Configuration,
+			What: fmt.Sprintf("--to %q is neither beginning, an offset, nor a time like 2026-11-20T09:00:00Z", text)}
 	}
 	return goal{time: t}, nil
 }
@@ -117,7 +118,8 @@ func (r *replay) stopped(ctx context.Context) error {
 	for _, m := range d.Members {
 		members = append(members, strings.TrimPrefix(m.ClientHost, "/"))
 	}
-	return &change.Problem{Kind: change.Configuration, What: fmt.Sprintf("the group %s is running: %d members, on %s", group, len(d.Members), strings.Join(members, ", ")),
+	return &change.Problem{Kind: change.Configuration,
+		What: fmt.Sprintf("the group %s is running: %d members, on %s", group, len(d.Members), strings.Join(members, ", ")),
 		Why:  "what they apply now would go on beside the replay",
 		Mend: "stop all sinks of the group (a killed one is a member until its session ends), then replay"}
 }
@@ -290,7 +292,8 @@ func (r *replay) mayRebuild(ctx context.Context, tables map[string][]*change.Tab
 	}
 	if r.replayer == nil {
 		if r.c.empty {
-			return &change.Problem{Kind: change.Configuration, What: "this target cannot be emptied from here", Mend: "empty it by its own means, and leave --empty out"}
+			return &change.Problem{Kind: change.Configuration, What: "this target cannot be emptied from here",
+				Mend: "empty it by its own means, and leave --empty out"}
 		}
 		return nil // a target by version: deletes that the log has forgotten are the operator's matter
 	}

@@ -23,7 +23,8 @@ func (s *Sink) learnSettings(ctx context.Context, t *topic) error {
 	}
 	settings, err := describeSettings(ctx, s.admin, t.name)
 	if errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
-		s.log.Warn("the topic's settings cannot be read: how far the sink may fall behind is not checked, and every move between shards looks at all of them",
+		s.log.Warn("the topic's settings cannot be read: how far the sink may fall behind is not checked, "+
+			"and every move between shards looks at all of them",
 			"topic", t.name, "mend", "grant DescribeConfigs on the topic")
 		return nil
 	}

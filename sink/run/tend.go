@@ -251,7 +251,8 @@ func unpaidDebts(debts []sink.Debt, positions []sink.Position, topics map[string
 		}
 		if problems[d.Topic] == nil {
 			problems[d.Topic] = &change.Problem{Kind: change.Poison, Table: d.Table, Where: d.Topic,
-				What: fmt.Sprintf("the row with key %s gave way to another with the same unique value (version %d), and its own next change never came", d.Key, d.Version),
+				What: fmt.Sprintf("the row with key %s gave way to another with the same unique value (version %d), "+
+					"and its own next change never came", d.Key, d.Version),
 				Why:  "a unique key of the target is stricter than the source's, or was changed: the row is missing at the target",
 				Mend: "compare the unique keys of source and target (columns, collation), then: sluice verify --repair"}
 		}

@@ -136,7 +136,8 @@ func (w *worker) lostOwnership(lost *sink.OwnershipLost, since time.Time) {
 		w.lostTries = 0
 	}
 	w.lostTries++
-	w.s.log.Warn("ownership lost: asking the target anew", "topic", w.at.topic, "partition", w.at.partition, "epoch", lost.Epoch, "tries", w.lostTries)
+	w.s.log.Warn("ownership lost: asking the target anew", "topic", w.at.topic, "partition", w.at.partition,
+		"epoch", lost.Epoch, "tries", w.lostTries)
 	if w.lostTries > 1 {
 		w.wait(min(time.Duration(w.lostTries-1)*3*time.Second, retryMax))
 	}

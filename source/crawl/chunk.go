@@ -325,7 +325,7 @@ func (m *Manager) settle(t *task, err error) {
 func (m *Manager) react(t *task, err error) {
 	c, l := t.crawl, t.lane
 	l.tries++
-	what, note := again, err.Error()
+	what, note, pause := again, err.Error(), backoff(l.tries)
 	var discarded *discardedError
 	var wide *tooWideError
 	switch {
@@ -351,13 +351,15 @@ func (m *Manager) react(t *task, err error) {
 	case reload:
 		m.reprepare(c)
 	case smaller:
-		if !c.size.smaller(t.limit) {
-			note += "; the smallest chunk does not get through"
-		}
 		m.split(t, t.limit/2)
 		l.most = max(t.limit/2, 1)
+		if c.size.smaller(t.limit) {
+			pause = backoffFirst // that it is smaller is what helps
+		} else {
+			note += "; the smallest chunk does not get through"
+		}
 	}
-	l.after = time.Now().Add(backoff(l.tries))
+	l.after = time.Now().Add(pause)
 	if l.tries >= starvedNote || what == again {
 		if c.note == "" {
 			m.cfg.Log.Warn("crawl is held up", "crawl", c.id, "table", c.table.String(), "tries", l.tries, "why", note)

@@ -337,7 +337,7 @@ func TestStreamFails(t *testing.T) {
 func TestWindowFull(t *testing.T) {
 	s := start(t, newest)
 	s.exec("CREATE TABLE t (id INT PRIMARY KEY, v INT)")
-	s.numbers("t", 10000, "n, 0")
+	s.numbers("t", 3000, "n, 0")
 	st := follow(t, s)
 	st.merger = merge.New(merge.Limits{Bytes: 60 << 10})
 	discards := 0

@@ -22,6 +22,7 @@ type history struct {
 	records int
 	ops     map[change.Op]int
 	reads   map[string]int    // op r a key
+	events  map[string]string // the operations of each key in their order: "rcuud"
 	newest  map[string][]byte // the row's canonical content, by the key's bytes; deleted keys are not in it
 }
 
@@ -47,7 +48,7 @@ func (b *bed) readTopic(table string) *history {
 			left++
 		}
 	})
-	h := &history{ops: map[change.Op]int{}, reads: map[string]int{}, newest: map[string][]byte{}}
+	h := &history{ops: map[change.Op]int{}, reads: map[string]int{}, events: map[string]string{}, newest: map[string][]byte{}}
 	d := &topicDecoder{bed: b, values: map[int]*avro.Decoder{}}
 	versions := map[int32]change.Version{}
 	for left > 0 {
@@ -82,6 +83,7 @@ func (h *history) take(d *topicDecoder, r *kgo.Record) {
 	}
 	e := d.decode(r)
 	h.ops[e.Op]++
+	h.events[key] += e.Op.String()
 	switch e.Op {
 	case change.Delete:
 		delete(h.newest, key)

@@ -109,7 +109,7 @@ func TestWalk(t *testing.T) {
 	b.underFire(w, size(15*time.Second, 5*time.Minute), size(1, 10), procs...)
 	t.Logf("%d changes", w.Changes())
 	targets := []rig.Place{{Name: "s0", DB: db0, Database: "shop"}, {Name: "s1", DB: db1, Database: "shop"}}
-	b.equal(db, targets, indexes, size(3*time.Minute, 20*time.Minute))
+	b.shopEqual(db, targets, indexes, size(3*time.Minute, 20*time.Minute))
 }
 
 // underFire runs the writer and kills each process so many times meanwhile, spread over the time.
@@ -136,9 +136,9 @@ func (b *bed) underFire(w *rig.Writer, length time.Duration, kills int, procs ..
 	}
 }
 
-// equal compares every table of the shop with all shards together and with each index, again and again until nothing differs
+// shopEqual compares every table of the shop with all shards together and with each index, again and again until nothing differs
 // or the time is over.
-func (b *bed) equal(source *sql.DB, shards []rig.Place, indexes map[string]string, within time.Duration) {
+func (b *bed) shopEqual(source *sql.DB, shards []rig.Place, indexes map[string]string, within time.Duration) {
 	b.t.Helper()
 	deadline := time.Now().Add(within)
 	from := rig.Place{Name: "source", DB: source, Database: "shop"}
