@@ -14,6 +14,9 @@ type Config struct {
 	Brokers []string `yaml:"brokers"`
 	// Registry is the schema registry's address with its base path, if any: http://registry:8081.
 	Registry string `yaml:"registry"`
+	// RegistryUser and RegistryPassword are sent to the registry as basic authentication, where a user is named.
+	RegistryUser     string `yaml:"registry_user"`
+	RegistryPassword Secret `yaml:"registry_password"`
 	// Partitions is the number that new topics are made with. It is pinned in the checkpoint then: a later change
 	// here does not touch topics that exist.
 	Partitions int32 `yaml:"partitions"`

@@ -73,7 +73,10 @@ type TableState struct {
 	// Key holds the key's column names.
 	Key []string `json:"key,omitempty"`
 	// Crawled is set when every row that existed has been read once.
-	Crawled bool     `json:"crawled"`
+	Crawled bool `json:"crawled"`
+	// Fresh is set while the topic, which was made for the table, has rows of nothing but the stream and the table's first
+	// crawl: a row that this crawl reads stands nowhere else yet.
+	Fresh   bool     `json:"fresh,omitempty"`
 	Stopped *Stopped `json:"stopped,omitempty"`
 }
 

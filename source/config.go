@@ -85,6 +85,7 @@ type LimitsConfig struct {
 	QueueBytes       int64         `yaml:"queue_bytes"`       // binlog events read ahead of the loop
 	WindowBytes      int64         `yaml:"window_bytes"`      // keys remembered for, and rows held by, chunks in flight
 	TransactionBytes int64         `yaml:"transaction_bytes"` // of one Kafka transaction
+	TransactionAge   time.Duration `yaml:"transaction_age"`   // of one Kafka transaction while more is at hand; longer: fewer commits and a longer delay
 	XAMemoryBytes    int64         `yaml:"xa_memory_bytes"`   // prepared transactions in memory; more goes to temporary files
 	CheckpointEvery  time.Duration `yaml:"checkpoint_every"`  // when only other tables' changes pass by
 	ClockAhead       time.Duration `yaml:"clock_ahead"`       // a commit time further ahead of our clock is not believed
@@ -106,7 +107,7 @@ func Default() Config {
 		Cascades:   "refuse",
 		Tombstones: true,
 		Limits: LimitsConfig{
-			QueueBytes: 16 << 20, WindowBytes: 64 << 20, TransactionBytes: 8 << 20, XAMemoryBytes: 16 << 20,
+			QueueBytes: 16 << 20, WindowBytes: 64 << 20, TransactionBytes: 8 << 20, TransactionAge: 50 * time.Millisecond, XAMemoryBytes: 16 << 20,
 			CheckpointEvery: 2 * time.Second, ClockAhead: time.Minute,
 			TransactionTimeout: time.Minute, HistoryWait: time.Minute,
 		},

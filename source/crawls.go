@@ -30,8 +30,7 @@ func (x *session) openCrawls(ctx context.Context, saved []crawl.Progress, wanted
 	x.loop.crawls = starter{ctx, x.crawls}
 	running := make(map[change.TableName]bool)
 	for _, c := range saved {
-		over := c.State == crawl.Done || c.State == crawl.Cancelled || c.State == crawl.Failed
-		running[c.Table] = running[c.Table] || !over
+		running[c.Table] = running[c.Table] || !crawl.Ended(c.State)
 	}
 	for name, t := range x.loop.tables {
 		if !t.state.Crawled && t.live() && !running[name] && !x.lost {
@@ -68,6 +67,17 @@ func (s starter) Start(r crawl.Request) (crawl.Progress, error) { return s.Manag
 // recrawl asks for a crawl of a table over the top, with a sweep for what is gone. Its record is in the checkpoint with
 // the same Kafka transaction that passes what made it necessary: a crash does not forget it.
 func (l *loop) recrawl(t *table, why string) error {
+	t.state.Fresh = false // rows may have changed without the stream saying where they stood
+	if err := l.pub.Set(&t.state); err != nil {
+		return err
+	}
+	return l.crawlWhole(t, why)
+}
+
+// firstCrawl asks for the crawl of a table that is met for the first time.
+func (l *loop) firstCrawl(t *table) error { return l.crawlWhole(t, "the table is new to this source") }
+
+func (l *loop) crawlWhole(t *table, why string) error {
 	where := ""
 	if !t.state.Crawled {
 		where = t.rule.Crawl.Where

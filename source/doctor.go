@@ -173,7 +173,7 @@ func (e *examination) kafka(ctx context.Context, cfg *Config) {
 
 func (e *examination) registry(ctx context.Context, cfg *Config) {
 	e.place("registry %s", cfg.Kafka.Registry)
-	client, err := registry.New(registry.Options{URL: cfg.Kafka.Registry})
+	client, err := registry.New(registry.Options{URL: cfg.Kafka.Registry, User: cfg.Kafka.RegistryUser, Password: string(cfg.Kafka.RegistryPassword)})
 	if err == nil {
 		_, _, err = client.Latest(ctx, cfg.Name+".doctor-value")
 	}

@@ -29,7 +29,7 @@ func (x *session) Topic(ctx context.Context, name change.TableName, rule *TableR
 	// A new table is crawled unless the config says otherwise. A new topic of a table that the server made a moment ago is
 	// crawled too: the table is small then, and it may have been filled before we looked.
 	return kafka.TableState{
-		Table: name, Topic: topic.Name, TopicID: topic.ID, Partitions: topic.Partitions, Crawled: x.cfg.Crawl.Mode == "never",
+		Table: name, Topic: topic.Name, TopicID: topic.ID, Partitions: topic.Partitions, Crawled: x.cfg.Crawl.Mode == "never", Fresh: topic.Created,
 	}, nil
 }
 

@@ -120,30 +120,45 @@ func lasting(ctx context.Context, after time.Duration) (context.Context, func())
 	return longer, func() { stop(); cancel() }
 }
 
-// settle commits when it is time.
+// settle commits when it is time: when nothing more is at hand, or what is open has grown large or old. So transactions are
+// large when the source is behind and immediate when it has caught up, and a busy stream never holds a change back for long.
 func (l *loop) settle(ctx context.Context) error {
-	if l.pub.Bytes() >= l.cfg.Limits.TransactionBytes || l.pub.Age() >= transactionAge ||
-		l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery {
-		return l.commit(ctx)
-	}
-	if len(l.queue.events) > 0 || len(l.calls) > 0 {
-		return nil
-	}
-	if l.pub.Bytes() == 0 && len(l.then) == 0 {
-		return nil
-	}
-	if l.txn.open && l.txn.rows.Rows > 0 { // the rest is on its way
-		timer := time.NewTimer(trickle)
-		defer timer.Stop()
-		select {
-		case ev := <-l.queue.events:
-			return l.take(ctx, ev)
-		case <-timer.C:
-		case <-ctx.Done():
+	for {
+		switch {
+		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= l.cfg.Limits.TransactionAge:
+			return l.commit(ctx)
+		case len(l.queue.events) > 0 || len(l.calls) > 0:
 			return nil
+		case l.pub.Bytes() == 0 && len(l.then) == 0:
+			if l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery {
+				return l.commit(ctx)
+			}
+			return nil
+		case !l.txn.open || l.txn.rows.Rows == 0:
+			return l.commit(ctx)
+		}
+		more, err := l.await(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			return l.commit(ctx)
 		}
 	}
-	return l.commit(ctx)
+}
+
+// await takes the next event of a transaction that arrives in pieces, if it comes soon.
+func (l *loop) await(ctx context.Context) (more bool, err error) {
+	timer := time.NewTimer(trickle)
+	defer timer.Stop()
+	select {
+	case ev := <-l.queue.events:
+		return true, l.take(ctx, ev)
+	case <-timer.C:
+		return false, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
 }
 
 // take handles one event of the stream, then publishes the chunks whose high mark it has passed.

@@ -158,7 +158,7 @@ func (x *session) openKafka(ctx context.Context) (err error) {
 		return err
 	}
 	fault.Point("source/after-open")
-	x.registry, err = registry.New(registry.Options{URL: x.cfg.Kafka.Registry})
+	x.registry, err = registry.New(registry.Options{URL: x.cfg.Kafka.Registry, User: x.cfg.Kafka.RegistryUser, Password: string(x.cfg.Kafka.RegistryPassword)})
 	return err
 }
 

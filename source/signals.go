@@ -69,6 +69,10 @@ func (x *session) signalCrawl(ctx context.Context, sig *kafka.Signal) error {
 		sig.Where, sig.Keys = "", ""
 	}
 	whole := sig.Where == "" && sig.Keys == ""
+	t.state.Fresh = false
+	if err := x.pub.Set(&t.state); err != nil {
+		return err
+	}
 	return x.loop.wish(t, crawl.Request{ID: sig.ID, Table: name, Where: sig.Where, Keys: sig.Keys, Sweep: whole}, "asked for by a signal")
 }
 

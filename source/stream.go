@@ -73,6 +73,9 @@ func (s *stream) Open(ctx context.Context, name change.TableName) (w crawl.Windo
 				},
 			}
 			s.windows[w.ID] = sh.valueID
+			if t.state.Fresh {
+				w.Source.Snapshot = "true" // as Debezium's first snapshot: no older state of the row stands anywhere
+			}
 			w.Source.TsUs, w.Source.TsNs = w.Source.TsMs*1000, w.Source.TsMs*1_000_000
 			if s.delivered != nil {
 				w.Delivered = s.delivered.Clone()
@@ -204,8 +207,16 @@ func (s *stream) Finish(ctx context.Context, p crawl.Progress) error {
 	done := make(chan struct{})
 	err := s.call(ctx, func(ctx context.Context) error {
 		if t := s.tables[p.Table]; t != nil && p.State == crawl.Done && p.Where == t.rule.Crawl.Where && p.Keys == "" && !t.state.Crawled {
-			t.state.Crawled = true
+			t.state.Crawled, t.state.Fresh = true, false
 			if err := s.pub.Set(&t.state); err != nil {
+				return err
+			}
+		}
+		if t := s.tables[p.Table]; t != nil && p.State == crawl.Failed && t.live() && p.Where == t.rule.Crawl.Where && p.Keys == "" {
+			// Rows that should be in the topic are not: the table is not what it seems (R9). A part that a person has asked for
+			// may fail without that.
+			err := &change.Problem{Kind: change.Poison, Table: p.Table, What: "a crawl of the table failed: " + p.Reason}
+			if err := s.stop(ctx, t, err); err != nil {
 				return err
 			}
 		}

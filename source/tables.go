@@ -107,7 +107,7 @@ func (l *loop) known(ctx context.Context, name change.TableName) (*table, error)
 	}
 	l.dirty = true
 	if !t.state.Crawled {
-		return t, l.recrawl(t, "the table is new to this source")
+		return t, l.firstCrawl(t)
 	}
 	return t, nil
 }

@@ -1,5 +1,5 @@
-// Command sluice is the operator's tool: what is running and how far, crawls on demand, decoded changes, checks. It talks to
-// Kafka only; it never writes to a database.
+// Command sluice is the operator's tool: what is running and how far, crawls on demand, decoded changes, checks. It never
+// writes to a database.
 package main
 
 import (
@@ -31,7 +31,9 @@ func main() {
 		Use: "sluice", Short: "change data capture from MySQL through Kafka to anywhere", Version: source.Version,
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(crawlCommand(), statusCommand(), tailCommand(), demoCommand())
+	root.AddCommand(crawlCommand(), statusCommand(), tailCommand(), schemaCommand(), demoCommand(),
+		delegate("doctor", "look at everything that a source or sink depends on", true),
+		delegate("replay", "let a sink's group go back to an offset or a time, or rebuild its target from the log", false))
 	if err := root.ExecuteContext(ctx); err != nil {
 		os.Exit(fail(err))
 	}

@@ -35,7 +35,7 @@ func tailCommand() *cobra.Command {
 		if err != nil {
 			return &change.Problem{Kind: change.Configuration, What: err.Error()}
 		}
-		r, err := registry.New(registry.Options{URL: x.cfg.Kafka.Registry})
+		r, err := registry.New(registry.Options{URL: x.cfg.Kafka.Registry, User: x.cfg.Kafka.RegistryUser, Password: string(x.cfg.Kafka.RegistryPassword)})
 		if err != nil {
 			return err
 		}

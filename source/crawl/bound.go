@@ -3,6 +3,7 @@ package crawl
 import (
 	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,13 @@ func newShape(t *change.Table, extras *mysql.TableExtras) (*shape, error) {
 		What: fmt.Sprintf("there is no unique key of just the columns (%s)", strings.Join(t.KeyNames(), ", ")),
 		Mend: "ALTER TABLE " + mysql.QuoteTable(t.TableName) + " ADD UNIQUE (" + strings.Join(t.KeyNames(), ", ") + ")",
 	}
+}
+
+// sameKey reports whether bounds of one shape mean the same in the other.
+func (s *shape) sameKey(o *shape) bool {
+	return slices.EqualFunc(s.columns, o.columns, func(a, b int) bool {
+		return reflect.DeepEqual(s.table.Columns[a], o.table.Columns[b])
+	})
 }
 
 // comparable reports whether a column's values can be written as exact literals.

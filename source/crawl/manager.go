@@ -70,6 +70,7 @@ type Manager struct {
 const keptMax = 100
 
 // New returns a Manager that reads from db, a pool opened with mysql.ReadVariables. It connects to nothing.
+// Workers connections of the pool are held for long: whoever else uses it, the Stream for one, needs more.
 func New(cfg Config, db *sql.DB, stream Stream) (*Manager, error) {
 	if cfg.Facts == nil {
 		return nil, errors.New("crawl: no facts of the server")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -149,7 +148,7 @@ func (m *Manager) adopt(c *crawl, p *prepared) error {
 	if c.phase != preparing {
 		return nil // cancelled meanwhile
 	}
-	if c.shape != nil && p.shape != nil && !slices.Equal(c.shape.names, p.shape.names) {
+	if c.shape != nil && p.shape != nil && !c.shape.sameKey(p.shape) {
 		return &change.Problem{
 			Kind: change.Poison, Table: c.table, Where: c.table.String(),
 			What: "the key by which the table was read has changed", Mend: "sluice crawl start " + c.table.String(),

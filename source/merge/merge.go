@@ -15,7 +15,7 @@ type WindowID int64
 // Row is one row of a chunk, ready to be published.
 type Row struct {
 	Key    []byte // the Avro body of the key
-	Value  []byte // the Avro body of the envelope, op r; nil when Delete is set
+	Value  []byte // the Avro body of the envelope, op r; of a Delete op d, or nil where the table is gone
 	Delete bool   // there is no such row at the server: publish a delete and a tombstone
 }
 
