@@ -4,10 +4,7 @@
 GO      ?= go
 BIN     := bin
 PKGS    := ./...
-# Packages whose goroutines or shared state the race detector should watch on every run.
-RACE    := ./change/... ./mysql/... ./schema/... ./route/... ./shape/... ./kafka/... ./source/... ./sink/... ./internal/...
-
-.PHONY: help build demo test unit walk system bench lint clean fetch
+.PHONY: help build demo fetch test system bench lint clean
 
 help:            ## the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +20,12 @@ fetch:           ## fetch all test servers into the cache
 
 test:            ## what CI runs: unit, golden, race, one walk through each real server
 	@test/run.sh
+
+system:          ## the whole at full size: a million rows, ten kills each, gigabyte transactions (hours)
+	SLUICE_FULL=1 $(GO) test -v -timeout 6h ./test/system/... ./test/parity/...
+
+bench:           ## micro-benchmarks of the hot path
+	$(GO) test -run '^$$' -bench . -benchmem ./mysql/rowimage ./schema/avro ./source/merge ./mysql/gtid
 
 lint:            ## gofmt, vet, staticcheck, govulncheck
 	@test -z "$$(gofmt -l . )" || { gofmt -l .; echo "gofmt: run gofmt -w on the files above"; exit 1; }
