@@ -52,6 +52,12 @@ type Replayer interface {
 	// is removed.
 	SetProgress(ctx context.Context, group string, to []Reset) error
 
+	Emptier
+}
+
+// Emptier is the ability to be filled anew from the beginning of the log, while the group is stopped. Without it a target
+// is emptied by its own means.
+type Emptier interface {
 	// Occupied returns the names (with their shards) of those target tables of the source tables that hold rows.
 	Occupied(ctx context.Context, source string, tables []*change.Table) ([]string, error)
 

@@ -100,7 +100,7 @@ func (e *examination) server(ctx context.Context, cfg *Config) {
 		return
 	}
 	e.place("%s  %s %s", cfg.MySQL.Address, facts.Flavor, facts.Version)
-	e.findings(mysql.Preflight(facts), "binlog on, ROW format, FULL image, FULL metadata")
+	e.findings(findingsAt("", facts, mysql.Preflight(facts)), "binlog on, ROW format, FULL image, FULL metadata")
 	names, err := mysql.ListTables(ctx, db)
 	if err != nil {
 		e.failed(cfg.MySQL.Problem(err))
@@ -116,7 +116,7 @@ func (e *examination) server(ctx context.Context, cfg *Config) {
 	if err != nil {
 		e.failed(cfg.MySQL.Problem(err))
 	} else {
-		e.findings(grants, "the account may read the binlog and the tables")
+		e.findings(findingsAt("", facts, grants), "the account may read the binlog and the tables")
 	}
 	if len(wanted) == 0 {
 		e.warns++

@@ -122,7 +122,7 @@ func (x *session) openTables(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := refuse(grants, func(f mysql.Finding) { x.log.Warn(f.What, "mend", f.Mend) }); err != nil {
+	if err := refuse(findingsAt(x.cfg.MySQL.Address, x.facts, grants), func(f mysql.Finding) { x.log.Warn(f.What, "mend", f.Mend) }); err != nil {
 		return err
 	}
 	if len(wanted) == 0 && len(l.tables) == 0 {

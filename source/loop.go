@@ -73,10 +73,6 @@ type transaction struct {
 // that is here. It is no wait for anything but the next packet, and it bounds how long a Kafka transaction stays open.
 const trickle = 2 * time.Millisecond
 
-// transactionAge is when an open Kafka transaction is committed although it is small and more events are at hand: where
-// few of a long backlog's events are of captured tables it would otherwise stay open until the brokers give it up.
-const transactionAge = time.Second
-
 // run takes events and calls until ctx ends or something fails.
 func (l *loop) run(ctx context.Context) error {
 	idle := time.NewTicker(200 * time.Millisecond)

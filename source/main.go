@@ -74,8 +74,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	cfg, err := LoadConfig(*file)
 	if err != nil {
-		fmt.Fprintln(stderr, change.Explain(err))
-		return exitUsage
+		return report(err, stderr)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -69,7 +69,22 @@ func (x *session) explain(err error) error {
 	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return x.cfg.MySQL.Problem(err)
+	return withReason(x.cfg.MySQL.Problem(err))
+}
+
+// withReason says why an error of the server matters, where nobody has said it.
+func withReason(err error) error {
+	var p *change.Problem
+	if !errors.As(err, &p) || p.Why != "" {
+		return err
+	}
+	switch p.Kind {
+	case change.Retry:
+		p.Why = "no change is lost: the server's binlog keeps what is not read yet, for as long as it is set to (binlog_expire_logs_seconds)"
+	case change.Configuration:
+		p.Why = "without the server there is nothing to read, and trying again would not help"
+	}
+	return err
 }
 
 func (x *session) close() {
@@ -173,9 +188,24 @@ func (x *session) openServer(ctx context.Context) (err error) {
 	if x.facts, err = mysql.ReadFacts(ctx, x.db); err != nil {
 		return err
 	}
-	return refuse(mysql.Preflight(x.facts), func(f mysql.Finding) {
+	findings := mysql.Preflight(x.facts)
+	grants, err := mysql.CheckGrants(ctx, x.db, x.facts, nil) // those on tables when they are known: openTables
+	if err != nil && len(mysql.Errors(findings)) == 0 {
+		return err
+	}
+	return refuse(findingsAt(x.cfg.MySQL.Address, x.facts, append(findings, grants...)), func(f mysql.Finding) {
 		x.log.Warn(f.What, "why", f.Why, "mend", f.Mend)
 	})
+}
+
+// findingsAt says where the findings about the server are by its address, which people know better than its id.
+func findingsAt(address string, facts *mysql.Facts, findings []mysql.Finding) []mysql.Finding {
+	for i := range findings {
+		if findings[i].Where == facts.Identity() {
+			findings[i].Where = address
+		}
+	}
+	return findings
 }
 
 // refuse returns the errors among the findings as one, and gives the warnings to warn.

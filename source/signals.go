@@ -2,7 +2,9 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -85,6 +87,27 @@ func (x *session) wishCancel(ctx context.Context, id string) {
 	}()
 }
 
+// writeStatus says once how far the source is. Brokers that do not answer it soon make the source not ready: the loop itself
+// may be waiting for them until the transaction's time is up.
+func (x *session) writeStatus(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	err := x.reporter.Write(soon, kafka.RoleSource, x.stats.Report())
+	if ctx.Err() != nil {
+		return err
+	}
+	var silent *change.Problem
+	if errors.As(err, &silent) {
+		x.stats.alive(&change.Problem{What: "the brokers do not answer", Where: strings.Join(x.cfg.Kafka.Brokers, ","), Why: silent.Why, Mend: silent.Mend})
+	} else {
+		x.stats.alive(nil)
+	}
+	return err
+}
+
+// statusTime is how long a status may take to reach the brokers.
+const statusTime = 4 * statusEvery
+
 // statusEvery is how often the source says that it is alive.
 const statusEvery = time.Second
 
@@ -94,7 +117,7 @@ func (x *session) tellStatus(ctx context.Context) error {
 	defer tick.Stop()
 	for last := time.Now(); ; {
 		x.stats.crawls(x.crawls.List())
-		if err := x.reporter.Write(ctx, kafka.RoleSource, x.stats.Report()); err != nil && ctx.Err() == nil {
+		if err := x.writeStatus(ctx); err != nil && ctx.Err() == nil {
 			x.log.Warn("status could not be written", "error", err)
 		} else if silent := time.Since(last); silent > standbyQuiet/2 && ctx.Err() == nil {
 			x.log.Warn("the source was silent; it commits to see whether another has taken over", "seconds", silent.Seconds())

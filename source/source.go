@@ -70,7 +70,7 @@ func (s *Source) Run(ctx context.Context) (err error) {
 		if s.stats.commits() > began {
 			pause = pauseMin
 		}
-		s.log.Warn("session ended; starting again from the checkpoint", "error", err, "pause", pause.String())
+		s.log.Warn("session ended; starting again from the checkpoint", append(said(err), "pause", pause.String())...)
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		case <-ctx.Done():
@@ -88,6 +88,21 @@ func (s *Source) leave(ctx context.Context) error {
 		s.log.Debug("the status could not be taken away", "error", err)
 	}
 	return nil
+}
+
+// said returns an error as a line of the log has it, with why it matters and what mends it.
+func said(err error) []any {
+	attributes := []any{"error", err}
+	var p *change.Problem
+	if errors.As(err, &p) {
+		if p.Why != "" {
+			attributes = append(attributes, "why", p.Why)
+		}
+		if p.Mend != "" {
+			attributes = append(attributes, "mend", p.Mend)
+		}
+	}
+	return attributes
 }
 
 // mendOf returns what mends the error, where somebody has said it.

@@ -147,6 +147,12 @@ func (s *Stats) seen(ev *binlog.Event, queued int) {
 	s.mu.Unlock()
 }
 
+// alive is told by each session once it has lived for a while, and whether the brokers answer it.
+func (s *Stats) alive(kafka error) {
+	s.health.Clear("session")
+	s.health.Set("kafka", kafka)
+}
+
 func (s *Stats) clockAhead(by time.Duration) { s.ahead.Set(by.Seconds()) }
 
 func (s *Stats) committed(at change.Position, v change.Version) {
@@ -204,12 +210,13 @@ func (s *Stats) resumed(t change.TableName) {
 	s.stops.Set(float64(n))
 }
 
-// failed notes an error for status; err may be nil.
+// failed notes why a session ended; err may be nil. It is a reason not to be ready until a session lives.
 func (s *Stats) failed(err error) {
 	if err == nil {
 		return
 	}
 	s.sessions.Inc()
+	s.health.Set("session", err)
 	s.mu.Lock()
 	s.report.LastError, s.report.LastMend, s.report.ErrorMillis = err.Error(), mendOf(err), time.Now().UnixMilli()
 	s.mu.Unlock()

@@ -19,45 +19,75 @@ type item struct {
 	to     int
 }
 
+func (i item) size() int { return i.to - i.from }
+
 // answer is what _bulk says of one action.
 type answer struct {
 	Status int `json:"status"`
-	Error  struct {
+	Error  *struct {
 		Type   string `json:"type"`
 		Reason string `json:"reason"`
+		Cause  struct {
+			Reason string `json:"reason"`
+		} `json:"caused_by"`
 	} `json:"error"`
 }
 
-// stale and done actions: an equal version is already done, an older one lost to a newer; a delete of what is not there is done.
-func (a *answer) settled() bool {
-	return a.Status < 300 || a.Status == http.StatusConflict || a.Status == http.StatusNotFound && a.Error.Type == ""
-}
+// outcome is what follows from an answer.
+type outcome int
 
-// again reports whether the server was only too busy for this one.
-func (a *answer) again() bool {
-	return a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable || a.Status == http.StatusGatewayTimeout
-}
-
-// The pauses between tries of actions that the server was too busy for.
 const (
-	busyTries = 8
+	settled outcome = iota // done, or lost to a newer version
+	again                  // the server was too busy for it
+	badDocument
+	badIndex // the index takes nothing now, whatever the document is
+)
+
+// indexErrors are errors of status 400 that speak of the index: no document can be blamed for them.
+var indexErrors = map[string]bool{
+	"index_closed_exception": true, "invalid_index_name_exception": true, "validation_exception": true,
+	"cluster_block_exception": true, "invalid_alias_name_exception": true,
+}
+
+func (a *answer) outcome() outcome {
+	kind := ""
+	if a.Error != nil {
+		kind = a.Error.Type
+	}
+	switch {
+	case a.Status >= 200 && a.Status < 300:
+		return settled
+	case a.Status == http.StatusConflict && kind == "version_conflict_engine_exception":
+		return settled // an equal version is already done, an older one lost
+	case a.Status == http.StatusNotFound && a.Error == nil:
+		return settled // a delete of what is not there
+	case a.Status == http.StatusBadRequest && !indexErrors[kind]:
+		return badDocument
+	case a.Status >= 400 && a.Status < 500 && a.Status != http.StatusTooManyRequests && a.Status != http.StatusRequestTimeout && a.Status != http.StatusConflict:
+		return badIndex
+	}
+	return again
+}
+
+// The pauses between tries of actions that the server was too busy for. They end soon: the runtime tries again too, and makes
+// sure first that the partition is still ours.
+const (
+	busyTries = 5
 	busyFirst = 100 * time.Millisecond
-	busyMax   = 5 * time.Second
 )
 
 // send sends the actions in requests of at most BulkBytes, and again those that the server was too busy for. Actions of one
 // document keep their order only by their versions, which is all that is needed.
 func (t *Target) send(ctx context.Context, buffer []byte, items []item) error {
-	pause := busyFirst
-	for try := 0; len(items) > 0; try++ {
+	for try := 1; ; try++ {
 		var busy []item
 		for len(items) > 0 {
-			n, size := 1, items[0].to-items[0].from
-			for n < len(items) && size+items[n].to-items[n].from <= t.config.BulkBytes {
-				size += items[n].to - items[n].from
+			n, size := 1, items[0].size()
+			for n < len(items) && size+items[n].size() <= int(t.config.BulkBytes) {
+				size += items[n].size()
 				n++
 			}
-			left, err := t.request(ctx, buffer, items[:n])
+			left, err := t.bulk(ctx, buffer, items[:n])
 			if err != nil {
 				return err
 			}
@@ -67,21 +97,24 @@ func (t *Target) send(ctx context.Context, buffer []byte, items []item) error {
 			return nil
 		}
 		if try == busyTries {
-			return &change.Problem{Kind: change.Retry, What: fmt.Sprintf("the server was too busy for %d actions %d times", len(items), try+1), Where: t.client.base,
-				Mend: "look at its load and queues; it is tried again"}
+			return &change.Problem{Kind: change.Retry, What: fmt.Sprintf("the server was too busy for %d actions %d times", len(items), try), Where: t.client.base,
+				Mend: "look at its load and its write queue; it is tried again"}
 		}
+		pause := busyFirst << (try - 1)
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		pause = min(2*pause, busyMax)
 	}
-	return nil
 }
 
-// request sends one _bulk request and returns the actions that have to be sent again.
-func (t *Target) request(ctx context.Context, buffer []byte, items []item) (busy []item, err error) {
+// bulkPath asks for what is needed of the answer only. require_alias keeps the server from making a lost index by itself. (It
+// does not hold for deletes, which Elasticsearch makes an index for; the next document is refused then.)
+const bulkPath = "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+
+// bulk sends one _bulk request and returns the actions that have to be sent again.
+func (t *Target) bulk(ctx context.Context, buffer []byte, items []item) (busy []item, err error) {
 	body := buffer[items[0].from:items[len(items)-1].to]
 	if !contiguous(items) {
 		body = nil
@@ -90,33 +123,54 @@ func (t *Target) request(ctx context.Context, buffer []byte, items []item) (busy
 		}
 	}
 	var result struct {
-		Errors bool                `json:"errors"`
+		Errors *bool               `json:"errors"`
 		Items  []map[string]answer `json:"items"`
 	}
-	path := "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
-	if err := t.client.do(ctx, "POST", path, body, &result); err != nil {
-		var status *statusError
-		if asStatus(err, &status) && status.status == http.StatusTooManyRequests {
-			return items, nil // the whole request was refused
-		}
+	err = t.client.do(ctx, "POST", bulkPath, body, &result)
+	switch {
+	case hasStatus(err, http.StatusTooManyRequests, ""):
+		return items, nil // the whole request was refused
+	case hasStatus(err, http.StatusRequestEntityTooLarge, ""):
+		return t.bulkHalves(ctx, buffer, items)
+	case err != nil:
 		return nil, t.client.judge("a _bulk request failed", err)
 	}
-	if !result.Errors {
-		return nil, nil
-	}
-	if len(result.Items) != len(items) {
+	// Whatever stands between us and the server may answer 200 with something else.
+	if result.Errors == nil || len(result.Items) != len(items) {
 		return nil, &change.Problem{Kind: change.Retry, What: fmt.Sprintf("_bulk answered for %d actions of %d", len(result.Items), len(items)), Where: t.client.base}
 	}
 	for i, byAction := range result.Items {
+		if len(byAction) != 1 {
+			return nil, &change.Problem{Kind: change.Retry, What: "_bulk answered with something else than its actions", Where: t.client.base}
+		}
 		for _, a := range byAction {
-			switch {
-			case a.settled():
-			case a.again():
+			switch a.outcome() {
+			case again:
 				busy = append(busy, items[i])
-			default:
-				return nil, refused(&a, items[i].offset)
+			case badDocument:
+				return nil, &sink.Refused{Offset: items[i].offset, Err: a.problem()}
+			case badIndex:
+				return nil, a.problem()
 			}
 		}
+	}
+	return busy, nil
+}
+
+// bulkHalves sends what the server found too large in halves, until it takes them or a single document is left.
+func (t *Target) bulkHalves(ctx context.Context, buffer []byte, items []item) (busy []item, err error) {
+	if len(items) == 1 {
+		return nil, &sink.Refused{Offset: items[0].offset, Err: &change.Problem{
+			Kind: change.Poison, What: fmt.Sprintf("the server does not take a request of %d bytes, which is one document", items[0].size()), Where: t.client.base,
+			Why: "the row would be missing in the index", Mend: "raise http.max_content_length at the server (or what its proxy allows)"}}
+	}
+	half := len(items) / 2
+	for _, part := range [][]item{items[:half], items[half:]} {
+		left, err := t.bulk(ctx, buffer, part)
+		if err != nil {
+			return nil, err
+		}
+		busy = append(busy, left...)
 	}
 	return busy, nil
 }
@@ -130,15 +184,27 @@ func contiguous(items []item) bool {
 	return true
 }
 
-// refused names the change that the server does not take.
-func refused(a *answer, offset int64) error {
+// problem says why an action was not done.
+func (a *answer) problem() error {
 	p := &change.Problem{
-		Kind: change.Poison, What: "the server refuses a document: " + a.Error.Type + ": " + a.Error.Reason, Where: "HTTP " + strconv.Itoa(a.Status),
-		Why:  "the row would be missing in the index",
-		Mend: "mend the index's mapping; the topic goes on by itself then (or choose on_error: dead_letter for it)",
+		Kind: change.Poison, What: "the server refuses a document", Where: "HTTP " + strconv.Itoa(a.Status),
+		Why: "the row would be missing in the index",
+		Mend: "where a field's mapping does not fit the column any more, make an index with one that does and move the alias to it, or: sluice replay --to beginning --empty;" +
+			" the topic goes on by itself then (on_error: dead_letter sets such records aside)",
+	}
+	if a.outcome() == badIndex {
+		p.What, p.Why, p.Mend = "the index takes no documents", "the topic's rows would be missing in it", "mend the index; the topic goes on by itself then"
+	}
+	if a.Error == nil {
+		return p
+	}
+	p.What += ": " + a.Error.Type + ": " + a.Error.Reason
+	if a.Error.Cause.Reason != "" {
+		p.What += ": " + a.Error.Cause.Reason
 	}
 	if a.Status == http.StatusNotFound {
-		p.What, p.Mend = "the index is not there: "+a.Error.Reason, "make it, or set elasticsearch.create_indexes: true and restart the sink"
+		p.Why = "the index or its alias was taken away"
+		p.Mend = "bring it back (a snapshot, the alias), or begin anew: sluice replay --to beginning --empty"
 	}
-	return &sink.Refused{Offset: offset, Err: p}
+	return p
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/sluice-cdc/sluice/change"
 )
@@ -25,15 +26,27 @@ type client struct {
 	apiKey   string
 }
 
-// connectionsMax bounds idle connections; each partition in flight uses one.
-const connectionsMax = 64
+const (
+	// connectionsMax bounds idle connections; each partition in flight uses one.
+	connectionsMax = 64
+	// largeBody is from where on a request first asks whether its body is welcome: a server that finds it too large answers
+	// 413 then, where it would else close the connection in the middle of it.
+	largeBody = 1 << 20
+	// expectTime is how long such a request waits for the answer before it sends the body all the same.
+	expectTime = time.Second
+	// reasonMax bounds what is read of an error's answer, in bytes.
+	reasonMax = 16 << 10
+	// drainMax bounds what is read after an answer to keep its connection.
+	drainMax = 64 << 10
+)
 
 func newClient(c *Config) (*client, error) {
 	password, err := c.password()
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: connectionsMax, Proxy: http.ProxyFromEnvironment}
+	transport := &http.Transport{MaxIdleConns: connectionsMax, MaxIdleConnsPerHost: connectionsMax, IdleConnTimeout: time.Minute,
+		ExpectContinueTimeout: expectTime, Proxy: http.ProxyFromEnvironment}
 	if c.TLSCA != "" {
 		pem, err := os.ReadFile(c.TLSCA)
 		if err != nil {
@@ -47,7 +60,7 @@ func newClient(c *Config) (*client, error) {
 	}
 	return &client{
 		http: &http.Client{Transport: transport, Timeout: c.Timeout}, base: strings.TrimRight(c.URL, "/"),
-		user: c.User, password: password, apiKey: c.APIKey.Reveal(),
+		user: c.User, password: password, apiKey: string(c.APIKey),
 	}, nil
 }
 
@@ -59,31 +72,17 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.status, e.reason) }
 
+// hasStatus reports whether err is an answer of that status, with the words in its reason.
+func hasStatus(err error, status int, words string) bool {
+	var e *statusError
+	return errors.As(err, &e) && e.status == status && strings.Contains(e.reason, words)
+}
+
 // do sends a request and decodes the answer. body is nil, []byte (newline-delimited JSON) or a value that becomes JSON.
 func (c *client) do(ctx context.Context, method, path string, body, into any) error {
-	kind := "application/json"
-	var reader io.Reader
-	switch body := body.(type) {
-	case nil:
-	case []byte:
-		kind, reader = "application/x-ndjson", bytes.NewReader(body)
-	default:
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		reader = bytes.NewReader(b)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, reader)
+	request, err := c.request(ctx, method, path, body)
 	if err != nil {
 		return err
-	}
-	request.Header.Set("Content-Type", kind)
-	switch {
-	case c.apiKey != "":
-		request.Header.Set("Authorization", "ApiKey "+c.apiKey)
-	case c.user != "":
-		request.SetBasicAuth(c.user, c.password)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
@@ -91,14 +90,48 @@ func (c *client) do(ctx context.Context, method, path string, body, into any) er
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= 300 {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))
+		text, _ := io.ReadAll(io.LimitReader(response.Body, reasonMax))
 		return &statusError{response.StatusCode, reasonOf(text)}
 	}
-	if into == nil {
-		_, err = io.Copy(io.Discard, response.Body)
-		return err
+	if into != nil {
+		if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
 	}
-	return json.NewDecoder(response.Body).Decode(into)
+	_, _ = io.CopyN(io.Discard, response.Body, drainMax) // only for the connection's sake
+	return nil
+}
+
+func (c *client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
+	kind := "application/json"
+	var reader io.Reader
+	size := 0
+	switch body := body.(type) {
+	case nil:
+	case []byte:
+		kind, reader, size = "application/x-ndjson", bytes.NewReader(body), len(body)
+	default:
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		reader = bytes.NewReader(b)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, reader)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", kind)
+	if size >= largeBody {
+		request.Header.Set("Expect", "100-continue")
+	}
+	switch {
+	case c.apiKey != "":
+		request.Header.Set("Authorization", "ApiKey "+c.apiKey)
+	case c.user != "":
+		request.SetBasicAuth(c.user, c.password)
+	}
+	return request, nil
 }
 
 // reasonOf takes the reason out of an error body.
@@ -117,20 +150,24 @@ func reasonOf(text []byte) string {
 
 // judge makes an error of a request into one whose kind says what happens next.
 func (c *client) judge(doing string, err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) || change.SeverityOf(err) != change.Fatal {
 		return err
 	}
 	p := &change.Problem{Kind: change.Retry, What: doing, Where: c.base, Err: err, Mend: "look at the server; it is tried again"}
-	var status *statusError
-	if errors.As(err, &status) {
-		switch {
-		case status.status == http.StatusUnauthorized, status.status == http.StatusForbidden:
-			p.Kind, p.Mend = change.Configuration, "give the account what it lacks: create_index, index, delete, manage on the indexes; or mend user, password or api_key"
-		case status.status == http.StatusRequestEntityTooLarge:
-			p.Kind, p.Mend = change.Poison, "raise http.max_content_length at the server, or lower elasticsearch.bulk_bytes if no single row is that large"
-		case status.status < 500 && status.status != http.StatusTooManyRequests && status.status != http.StatusRequestTimeout:
-			p.Kind, p.Mend = change.Poison, ""
-		}
+	var answer *statusError
+	if !errors.As(err, &answer) {
+		return p
+	}
+	switch status := answer.status; {
+	case status == http.StatusUnauthorized:
+		p.Kind, p.Mend = change.Configuration, "mend elasticsearch.user and password, or api_key"
+	case status == http.StatusForbidden && strings.Contains(answer.reason, "cluster_block"):
+		p.Kind, p.Mend = change.Poison, "lift the block: PUT /<index>/_settings {\"index.blocks.write\": false, \"index.blocks.read_only\": false}; the topic goes on by itself then"
+	case status == http.StatusForbidden:
+		p.Kind, p.Mend = change.Configuration, "give the account what it lacks: create_index, index, delete, read, manage and view_index_metadata on the indexes, and on "+ledgerIndex
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+	default:
+		p.Kind, p.Mend = change.Poison, ""
 	}
 	return p
 }

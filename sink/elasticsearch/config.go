@@ -8,16 +8,17 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
-	"github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/internal/config"
+	"github.com/sluice-cdc/sluice/kafka"
 )
 
 // Config is the elasticsearch block of a sink's page.
 type Config struct {
 	URL          string       `yaml:"url"` // of the server, with a base path if there is one
 	User         string       `yaml:"user"`
-	Password     mysql.Secret `yaml:"password"`
+	Password     kafka.Secret `yaml:"password"`
 	PasswordFile string       `yaml:"password_file"`
-	APIKey       mysql.Secret `yaml:"api_key"` // Elasticsearch's encoded form
+	APIKey       kafka.Secret `yaml:"api_key"` // Elasticsearch's encoded form
 	TLSCA        string       `yaml:"tls_ca"`  // PEM file; the system's authorities when empty
 
 	// Index names a table's index: {source}, {db} and {table} stand for the parts, and the whole is made lower case.
@@ -34,12 +35,16 @@ type Config struct {
 	// comes later than index.gc_deletes brings it back: for indexes whose lag is always below that.
 	Deletes string `yaml:"deletes"`
 
-	// KeepTombstones is how long a tombstone stays. It must outlive the lag at which the sink stops: the topic's
-	// min.compaction.lag and delete.retention together.
+	// KeepTombstones is how long a tombstone stays. The sink stops at a lag above it; where it is shorter than the topic's
+	// min.compaction.lag and delete.retention together, it stops earlier than the log would ask for.
 	KeepTombstones time.Duration `yaml:"keep_tombstones"`
 
-	BulkBytes int           `yaml:"bulk_bytes"` // largest _bulk request; the server refuses above http.max_content_length
-	Timeout   time.Duration `yaml:"timeout"`    // of one request
+	// BulkBytes is the largest _bulk request; a single document that is larger goes alone. The server refuses requests
+	// above http.max_content_length: those are halved and sent again.
+	BulkBytes config.Size `yaml:"bulk_bytes"`
+
+	// Timeout bounds one request. What was sent may still be done after it; versions make that harmless.
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 // The words of Documents and Deletes.
@@ -75,53 +80,38 @@ func (c *Config) Check(report func(path, problem string)) {
 	if c.Deletes != Tombstone && c.Deletes != Delete {
 		report("deletes", fmt.Sprintf("%q: want %s or %s", c.Deletes, Tombstone, Delete))
 	}
-	if c.Password != "" && c.PasswordFile != "" {
-		report("password_file", "password and password_file exclude each other")
-	}
 	if c.BulkBytes < 64<<10 {
-		report("bulk_bytes", fmt.Sprintf("%d: want 65536 or more", c.BulkBytes))
+		report("bulk_bytes", fmt.Sprintf("%d: want 64KiB or more", c.BulkBytes))
 	}
 	if c.KeepTombstones < time.Minute {
 		report("keep_tombstones", fmt.Sprintf("%v: want a minute or more", c.KeepTombstones))
+	}
+	if c.Timeout < time.Second {
+		report("timeout", fmt.Sprintf("%v: want a second or more", c.Timeout))
+	}
+	c.checkAccount(report)
+}
+
+func (c *Config) checkAccount(report func(path, problem string)) {
+	hasPassword := c.Password != "" || c.PasswordFile != ""
+	if c.Password != "" && c.PasswordFile != "" {
+		report("password_file", "password and password_file exclude each other")
+	}
+	if hasPassword && c.User == "" {
+		report("user", "missing: there is a password")
+	}
+	if c.APIKey != "" && (c.User != "" || hasPassword) {
+		report("api_key", "api_key and user exclude each other")
 	}
 }
 
 func (c *Config) password() (string, error) {
 	if c.PasswordFile == "" {
-		return c.Password.Reveal(), nil
+		return string(c.Password), nil
 	}
 	b, err := os.ReadFile(c.PasswordFile)
 	if err != nil {
 		return "", &change.Problem{Kind: change.Configuration, What: "the password file cannot be read", Err: err}
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
-}
-
-// index returns the name of a table's index: the alias that people search.
-func (c *Config) index(source string, t change.TableName) string {
-	name := strings.NewReplacer("{source}", source, "{db}", t.DB, "{table}", t.Name).Replace(c.Index)
-	return escapeIndex(strings.ToLower(name))
-}
-
-// escapeIndex writes the characters that an index name cannot have as %XX.
-func escapeIndex(name string) string {
-	var b strings.Builder
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		switch {
-		case strings.IndexByte(`\/*?"<>|, #:%`, c) >= 0 || c < ' ', i == 0 && strings.IndexByte("-_+.", c) >= 0:
-			fmt.Fprintf(&b, "%%%02x", c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-// rows returns the index that holds the documents of that alias.
-func (c *Config) rows(index string) string {
-	if c.Deletes == Delete {
-		return index
-	}
-	return index + "-rows"
 }

@@ -2,11 +2,8 @@ package elasticsearch
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"math"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +15,7 @@ import (
 // idMax is the longest id that the server takes, in bytes.
 const idMax = 512
 
-// appendID appends a row's document id: its key's values joined by '|', with '|' and '\' in them escaped by '\', or, where that
-// is longer than the server takes, `\#` and the SHA-256 of it in hex, which no escaped text can be.
+// appendID appends a row's document id: see the package comment. Different keys of one table have different ids.
 func appendID(dst []byte, key []change.Value) []byte {
 	start := len(dst)
 	for i, v := range key {
@@ -32,8 +28,7 @@ func appendID(dst []byte, key []change.Value) []byte {
 		}
 		from := len(dst)
 		dst = v.Append(dst)
-		if strings.ContainsAny(string(dst[from:]), `|\`) {
-			text := string(dst[from:])
+		if text := string(dst[from:]); strings.ContainsAny(text, `|\`) {
 			dst = append(dst[:from], strings.NewReplacer(`\`, `\\`, `|`, `\|`).Replace(text)...)
 		}
 	}
@@ -44,34 +39,104 @@ func appendID(dst []byte, key []change.Value) []byte {
 	return dst
 }
 
-// The fields that Sluice adds to documents.
+// The fields that Sluice adds to documents. No column's field begins with an underscore: see fieldName.
 const (
 	fieldDeleted   = "_sluice_deleted"    // true: a tombstone
 	fieldDeletedAt = "_sluice_deleted_at" // when it was written, milliseconds since 1970
 )
 
-// appendTombstone appends the document that stands for a row that is gone.
-func appendTombstone(dst []byte, now time.Time) []byte {
-	dst = append(dst, `{"`+fieldDeleted+`":true,"`+fieldDeletedAt+`":`...)
-	return append(strconv.AppendInt(dst, now.UnixMilli(), 10), '}')
+// writer writes the actions of one batch, as the lines of _bulk requests.
+type writer struct {
+	config *Config
+	index  string // the alias, as a JSON string
+	now    time.Time
+	fields map[*change.Table][]string // the columns' fields as JSON strings
+	buffer []byte
+}
+
+// action writes the lines of one change.
+func (w *writer) action(c *sink.Change) error {
+	verb := "index"
+	if c.Op == change.Delete && w.config.Deletes == Delete {
+		verb = "delete"
+	}
+	dst := append(append(append(w.buffer, `{"`...), verb...), `":{"_index":`...)
+	dst = append(append(dst, w.index...), `,"_id":`...)
+	dst, err := appendString(dst, appendID(nil, c.KeyValues))
+	if err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	dst = strconv.AppendInt(append(dst, `,"version_type":"external","version":`...), int64(c.Version), 10)
+	dst = append(dst, "}}\n"...)
+	if verb == "delete" {
+		w.buffer = dst
+		return nil
+	}
+	switch {
+	case c.Op == change.Delete:
+		dst = w.appendTombstone(dst)
+	case w.config.Documents == Envelope:
+		dst, err = w.appendEnvelope(dst, c)
+	default:
+		dst, err = w.appendRow(dst, c.Table, c.After)
+	}
+	if err != nil {
+		return err
+	}
+	w.buffer = append(dst, '\n')
+	return nil
+}
+
+// appendTombstone appends the document that stands for a row that is gone. It says nothing of the row: the bare tombstone that
+// follows a delete in the log has no image of it, and which of the two is written depends on where a batch ends.
+func (w *writer) appendTombstone(dst []byte) []byte {
+	dst = append(dst, '{')
+	if w.config.Documents == Envelope {
+		dst = append(dst, `"op":"d",`...)
+	}
+	dst = append(dst, `"`+fieldDeleted+`":true,"`+fieldDeletedAt+`":`...)
+	return append(strconv.AppendInt(dst, w.now.UnixMilli(), 10), '}')
 }
 
 // appendRow appends a row as a JSON object.
-func appendRow(dst []byte, t *change.Table, row []change.Value) []byte {
+func (w *writer) appendRow(dst []byte, t *change.Table, row []change.Value) ([]byte, error) {
+	if len(row) != len(t.Columns) {
+		return dst, fmt.Errorf("the row has %d values, its table %d columns", len(row), len(t.Columns))
+	}
+	fields := w.fieldsOf(t)
 	dst = append(dst, '{')
+	start := len(dst)
 	for i := range row {
-		if i > 0 {
+		if row[i].IsNull() && t.Columns[i].Type == change.JSON {
+			continue // null would be JSON's own
+		}
+		if len(dst) > start {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, t.Columns[i].Name), ':')
-		dst = appendValue(dst, &t.Columns[i], row[i])
+		dst = append(append(dst, fields[i]...), ':')
+		var err error
+		if dst, err = appendValue(dst, &t.Columns[i], row[i]); err != nil {
+			return dst, fmt.Errorf("column %s: %w", t.Columns[i].Name, err)
+		}
 	}
-	return append(dst, '}')
+	return append(dst, '}'), nil
+}
+
+func (w *writer) fieldsOf(t *change.Table) []string {
+	fields, ok := w.fields[t]
+	if !ok {
+		fields = fieldNames(t)
+		for i := range fields {
+			fields[i] = quote(fields[i])
+		}
+		w.fields[t] = fields
+	}
+	return fields
 }
 
 // appendEnvelope appends a change as it is in Kafka.
-func appendEnvelope(dst []byte, c *sink.Change) []byte {
-	dst = append(append(dst, `{"op":`...), strconv.Quote(c.Op.String())...)
+func (w *writer) appendEnvelope(dst []byte, c *sink.Change) ([]byte, error) {
+	dst = append(append(dst, `{"op":`...), quote(c.Op.String())...)
 	for _, image := range [...]struct {
 		name string
 		row  []change.Value
@@ -81,92 +146,14 @@ func appendEnvelope(dst []byte, c *sink.Change) []byte {
 			dst = append(dst, "null"...)
 			continue
 		}
-		dst = appendRow(dst, c.Table, image.row)
+		var err error
+		if dst, err = w.appendRow(dst, c.Table, image.row); err != nil {
+			return dst, fmt.Errorf("%s: %w", image.name, err)
+		}
 	}
-	dst = append(append(dst, `,"source":{"db":`...), appendString(nil, c.Table.DB)...)
-	dst = append(append(dst, `,"table":`...), appendString(nil, c.Table.Name)...)
+	dst = append(append(dst, `,"source":{"db":`...), quote(c.Table.DB)...)
+	dst = append(append(dst, `,"table":`...), quote(c.Table.Name)...)
 	dst = strconv.AppendInt(append(dst, `,"ts_ms":`...), c.Origin.CommitMillis, 10)
-	dst = append(append(dst, `,"gtid":`...), appendString(nil, c.Origin.GTID)...)
-	return append(dst, "}}"...)
-}
-
-// maxExactDigits is how many digits a JSON number may have for every reader to get it right.
-const maxExactDigits = 15
-
-// appendValue appends a column's value as JSON. Nothing is bent: what a JSON number does not hold for every reader is a string.
-func appendValue(dst []byte, c *change.Column, v change.Value) []byte {
-	switch v.Kind {
-	case change.Null:
-		return append(dst, "null"...)
-	case change.Int64, change.Uint64:
-		return v.Append(dst)
-	case change.Float32, change.Float64:
-		return appendFloat(dst, v.Float())
-	case change.Raw:
-		return appendRaw(dst, c, v.Bytes)
-	}
-	switch c.Type {
-	case change.Decimal:
-		if c.Precision <= maxExactDigits {
-			return append(dst, v.Bytes...)
-		}
-	case change.JSON:
-		if json.Valid(v.Bytes) {
-			return append(dst, v.Bytes...)
-		}
-	case change.DateTime:
-		return appendMoment(dst, v.Bytes, "")
-	case change.Timestamp:
-		return appendMoment(dst, v.Bytes, "Z")
-	}
-	return appendString(dst, string(v.Bytes))
-}
-
-// appendMoment writes "2026-01-02 03:04:05.6" as ISO 8601 has it.
-func appendMoment(dst, text []byte, zone string) []byte {
-	moment := strings.Replace(string(text), " ", "T", 1)
-	return appendString(dst, moment+zone)
-}
-
-func appendFloat(dst []byte, f float64) []byte {
-	if math.IsInf(f, 0) || math.IsNaN(f) { // MySQL has neither; JSON has neither
-		return append(dst, "null"...)
-	}
-	return strconv.AppendFloat(dst, f, 'g', -1, 64)
-}
-
-// appendRaw writes BIT as a number (BIT(1) as true or false), VECTOR as its floats and all else in base64.
-func appendRaw(dst []byte, c *change.Column, b []byte) []byte {
-	switch c.Type {
-	case change.Bit:
-		var n uint64
-		for _, x := range b {
-			n = n<<8 | uint64(x)
-		}
-		if c.Length == 1 {
-			return strconv.AppendBool(dst, n != 0)
-		}
-		return strconv.AppendUint(dst, n, 10)
-	case change.Vector:
-		dst = append(dst, '[')
-		for i := 0; i+4 <= len(b); i += 4 {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = strconv.AppendFloat(dst, float64(math.Float32frombits(binary.LittleEndian.Uint32(b[i:]))), 'g', -1, 32)
-		}
-		return append(dst, ']')
-	}
-	dst = append(dst, '"')
-	dst = base64.StdEncoding.AppendEncode(dst, b)
-	return append(dst, '"')
-}
-
-// appendString appends a JSON string. The text is UTF-8 already.
-func appendString(dst []byte, s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil { // a string cannot fail
-		panic(err)
-	}
-	return append(dst, b...)
+	dst = append(append(dst, `,"gtid":`...), quote(c.Origin.GTID)...)
+	return append(dst, "}}"...), nil
 }

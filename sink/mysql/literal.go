@@ -25,8 +25,11 @@ func appendValue(dst []byte, v change.Value, t change.Type) []byte {
 		}
 		return appendQuoted(append(dst, "_binary"...), v.Bytes)
 	}
-	if t == change.Decimal && plainNumber(v.Bytes) {
+	switch {
+	case t == change.Decimal && plainNumber(v.Bytes):
 		return append(dst, v.Bytes...)
+	case t == change.JSON:
+		return appendJSON(dst, v.Bytes)
 	}
 	return appendQuoted(dst, v.Bytes)
 }

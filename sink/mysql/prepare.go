@@ -342,11 +342,11 @@ func (t *Target) claim(ctx context.Context, s *shard, group string, tab *table) 
 	case by != group:
 		p.What = fmt.Sprintf("table %s belongs to group %s, this one is %s", name, by, group)
 		p.Why = "two groups at different offsets would write the same rows"
-		p.Mend = "name another database, or start once with --adopt after `sluice verify` (and stop the other group)"
+		p.Mend = "name another database, or start once with mysql.adopt: true after comparing (and stop the other group)"
 	case route != fingerprint:
 		p.What = fmt.Sprintf("table %s was written by another route", name)
 		p.Why = "rows that are there stand in shards where this route does not look for them"
-		p.Mend = "name a new group and new databases, or start once with --adopt after `sluice verify`"
+		p.Mend = "name a new group and new databases, or start once with mysql.adopt: true after comparing"
 	default:
 		return nil
 	}

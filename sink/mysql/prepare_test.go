@@ -132,7 +132,7 @@ func TestExpandAtOnce(t *testing.T) {
 	}
 }
 
-// A table belongs to one group, one table of the source and one route; --adopt says otherwise.
+// A table belongs to one group, one table of the source and one route; mysql.adopt says otherwise.
 func TestOwnerOfTable(t *testing.T) {
 	p := newPlace(t, 2)
 	byID := []route.Spec{{Table: "*.users", By: "id", Rule: route.RuleSpec{Name: "modulus"}}}

@@ -112,8 +112,8 @@ func (s *Sink) aheadOfTarget(at spot, committed int64, k known) error {
 	p := &change.Problem{Kind: change.Poison, Where: sayPartition(at),
 		What: fmt.Sprintf("the group's offset %d is above the target's progress %d", committed, k.next),
 		Why:  "the target was set back (a restored backup?) or emptied; what it says of itself may not be what its rows are",
-		Mend: fmt.Sprintf("look at the target, then: sluice replay --group %s --topics %s --to %d, or --to beginning --empty",
-			s.config.Group, at.topic, max(k.next, 0))}
+		Mend: fmt.Sprintf("look at the target; if its rows are of the time that its progress says: sluice replay --config ... --group %s --topics %s --to target; else: --to beginning --empty",
+			s.config.Group, at.topic)}
 	if !k.found || k.next < 0 {
 		p.What = fmt.Sprintf("the group's offset is %d, but the target knows nothing of the partition", committed)
 		p.Mend = s.rebuild(at.topic)
@@ -123,7 +123,7 @@ func (s *Sink) aheadOfTarget(at spot, committed int64, k known) error {
 
 // rebuild is the command that begins anew.
 func (s *Sink) rebuild(topic string) string {
-	return fmt.Sprintf("sluice replay --group %s --topics %s --to beginning --empty", s.config.Group, topic)
+	return fmt.Sprintf("sluice replay --config ... --group %s --topics %s --to beginning --empty", s.config.Group, topic)
 }
 
 // checkPins refuses a topic that is not the one whose progress is stored (rule R1).

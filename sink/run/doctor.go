@@ -183,7 +183,7 @@ func (s *Sink) examine(v *survey, t *topic, at spot) (beginning, error) {
 // registry examines the registry and reads the newest schemas.
 func (e *examination) registry(ctx context.Context, topics []string) {
 	where := "registry " + e.config.Kafka.Registry
-	client, err := registry.New(registry.Options{URL: e.config.Kafka.Registry})
+	client, err := registry.New(registry.Options{URL: e.config.Kafka.Registry, User: e.config.Kafka.RegistryUser, Password: string(e.config.Kafka.RegistryPassword)})
 	if err != nil {
 		e.failed(where, err)
 		return

@@ -55,8 +55,9 @@ func Main[C any](name string, defaults func() *C, open func(ctx context.Context,
 
 const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until stopped
        sluice-sink-%[1]s doctor --config FILE       look at everything the run depends on; changes nothing
-       sluice-sink-%[1]s replay --config FILE --to beginning|OFFSET|TIME
-                                        go back (or forward) while the group is stopped
+       sluice-sink-%[1]s replay --config FILE --to beginning|target|OFFSET|TIME
+                                        go back (or forward) while the group is stopped; target: go on from where
+                                        the target itself says, after it was set back from a backup
            --topics PATTERN   only these topics; may be repeated
            --empty            empty the target's tables first: needed to rebuild from the beginning
            --dry-run          only show what would be done
@@ -127,7 +128,7 @@ func (c *command) flags(flags *flag.FlagSet) {
 		return
 	}
 	flags.StringVar(&c.group, "group", "", "the group; must be the page's")
-	flags.StringVar(&c.to, "to", "", "beginning, an offset, or a time like 2026-11-20T09:00:00Z")
+	flags.StringVar(&c.to, "to", "", "beginning, target, an offset, or a time like 2026-11-20T09:00:00Z")
 	flags.BoolVar(&c.empty, "empty", false, "empty the target's tables first")
 	flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be done")
 	flags.Func("topics", "only the topics of this pattern; may be repeated", func(text string) error {

@@ -24,6 +24,7 @@ import (
 // goal is where a replay goes to.
 type goal struct {
 	beginning bool
+	target    bool // where the target's own progress stands, partition by partition
 	offset    int64
 	time      time.Time
 }
@@ -32,13 +33,16 @@ func parseGoal(text string) (goal, error) {
 	if text == "beginning" {
 		return goal{beginning: true}, nil
 	}
+	if text == "target" {
+		return goal{target: true}, nil
+	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
 		return goal{offset: n}, nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		return goal{}, &change.Problem{Kind: change.Configuration,
-			What: fmt.Sprintf("--to %q is neither beginning, an offset, nor a time like 2026-11-20T09:00:00Z", text)}
+			What: fmt.Sprintf("--to %q is neither beginning, target, an offset, nor a time like 2026-11-20T09:00:00Z", text)}
 	}
 	return goal{time: t}, nil
 }
@@ -51,6 +55,7 @@ type replay struct {
 	admin    *kadm.Client
 	progress sink.Progress
 	replayer sink.Replayer
+	emptier  sink.Emptier
 	survey   *survey
 	plan     []planned
 }
@@ -82,8 +87,12 @@ func (c *command) replay(ctx context.Context) error {
 	}
 	r.progress, _ = c.target.(sink.Progress)
 	r.replayer, _ = c.target.(sink.Replayer)
+	r.emptier, _ = c.target.(sink.Emptier)
 	if r.progress != nil && r.replayer == nil {
 		return &change.Problem{Kind: change.Configuration, What: "this target keeps its progress and cannot be replayed"}
+	}
+	if r.goal.target && r.progress == nil {
+		return &change.Problem{Kind: change.Configuration, What: "--to target goes with a target that keeps its own progress"}
 	}
 	if c.empty && !r.goal.beginning {
 		return &change.Problem{Kind: change.Configuration, What: "--empty goes with --to beginning only",
@@ -190,6 +199,8 @@ func (r *replay) line(ctx context.Context, name string, partition int32, topic i
 	switch {
 	case r.goal.beginning:
 		l.To = l.Start
+	case r.goal.target:
+		l.To = max(l.Now, l.Start)
 	case !r.goal.time.IsZero():
 		l.To, l.through = offset(times, at), r.goal.time.UnixMilli()
 	default:
@@ -262,7 +273,7 @@ func (r *replay) carryOut(ctx context.Context) error {
 	}
 	if r.c.empty {
 		for source, list := range tables {
-			if err := r.replayer.Empty(ctx, source, list); err != nil {
+			if err := r.emptier.Empty(ctx, source, list); err != nil {
 				return fmt.Errorf("empty the target's tables: %w (run the command again: they are to be read anew, and are not all empty)", err)
 			}
 		}
@@ -290,7 +301,7 @@ func (r *replay) mayRebuild(ctx context.Context, tables map[string][]*change.Tab
 	if !r.goal.beginning && !slices.ContainsFunc(r.plan, rebuilds) {
 		return nil
 	}
-	if r.replayer == nil {
+	if r.emptier == nil {
 		if r.c.empty {
 			return &change.Problem{Kind: change.Configuration, What: "this target cannot be emptied from here",
 				Mend: "empty it by its own means, and leave --empty out"}
@@ -302,7 +313,7 @@ func (r *replay) mayRebuild(ctx context.Context, tables map[string][]*change.Tab
 	}
 	var occupied []string
 	for source, list := range tables {
-		names, err := r.replayer.Occupied(ctx, source, list)
+		names, err := r.emptier.Occupied(ctx, source, list)
 		if err != nil {
 			return err
 		}
@@ -319,10 +330,10 @@ func (r *replay) mayRebuild(ctx context.Context, tables map[string][]*change.Tab
 
 // tables returns the newest schemas of the topics, by source.
 func (r *replay) tables(ctx context.Context) (map[string][]*change.Table, error) {
-	if r.replayer == nil {
+	if r.emptier == nil {
 		return nil, nil
 	}
-	client, err := registry.New(registry.Options{URL: r.c.config.Kafka.Registry})
+	client, err := registry.New(registry.Options{URL: r.c.config.Kafka.Registry, User: r.c.config.Kafka.RegistryUser, Password: string(r.c.config.Kafka.RegistryPassword)})
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func New(c Config, target sink.Target, log *slog.Logger) (*Sink, error) {
 	if err != nil {
 		return nil, &change.Problem{Kind: change.Configuration, What: "topics", Err: err}
 	}
-	client, err := registry.New(registry.Options{URL: c.Kafka.Registry})
+	client, err := registry.New(registry.Options{URL: c.Kafka.Registry, User: c.Kafka.RegistryUser, Password: string(c.Kafka.RegistryPassword)})
 	if err != nil {
 		return nil, err
 	}

@@ -254,7 +254,7 @@ func unpaidDebts(debts []sink.Debt, positions []sink.Position, topics map[string
 				What: fmt.Sprintf("the row with key %s gave way to another with the same unique value (version %d), "+
 					"and its own next change never came", d.Key, d.Version),
 				Why:  "a unique key of the target is stricter than the source's, or was changed: the row is missing at the target",
-				Mend: "compare the unique keys of source and target (columns, collation), then: sluice verify --repair"}
+				Mend: "compare the unique keys of source and target (columns, collation), then: crawl the table over the top: sluice crawl start"}
 		}
 	}
 	return problems

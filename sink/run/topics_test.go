@@ -95,7 +95,7 @@ func testRecreatedTopicIsRefusedAndReplayed(t *testing.T, w *world) {
 	a.rows = map[int64]string{}
 	w.publish(a.random(r, 50)...)
 	s = start(t, w.config(), store.Open())
-	if reason := s.stopped(a.topic); !strings.Contains(reason, "deleted and made again") || !strings.Contains(reason, "sluice replay --group "+w.config().Group) {
+	if reason := s.stopped(a.topic); !strings.Contains(reason, "deleted and made again") || !strings.Contains(reason, "--group "+w.config().Group) {
 		t.Errorf("the reason is %q", reason)
 	}
 	s.end()

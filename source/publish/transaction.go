@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -28,11 +29,14 @@ func (p *Publisher) TooLarge(r *Record) error {
 		Kind: change.Poison, Table: table,
 		What:  fmt.Sprintf("a row of %d bytes is above kafka.max_message_bytes (%d)", size, p.cfg.Kafka.MaxMessageBytes),
 		Where: fmt.Sprintf("topic %s, partition %d, key %x, version %d", r.Topic, r.Partition, shortened(r.Key), r.Version),
-		Why:   "Kafka would refuse the record",
-		Mend: "raise kafka.max_message_bytes, and max.message.bytes of the topic with it; then crawl the table, or " +
-			"leave the column out (columns: drop)",
+		Why:   "Kafka would refuse the record; without it the topic would lack the row, so the table stops here",
+		Mend: fmt.Sprintf("raise kafka.max_message_bytes and restart the source; kafka-configs --alter --topic %s --add-config max.message.bytes=%d; "+
+			"then: sluice crawl start %s", r.Topic, nextPower(size), table),
 	}
 }
+
+// nextPower returns the power of two that has room for a record of the size with what a batch adds to it.
+func nextPower(size int) int { return 1 << bits.Len(uint(size+1<<10)) }
 
 // shortened bounds what an error shows of a key.
 func shortened(key []byte) []byte { return key[:min(len(key), 128)] }

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary returns the path of one of our programs. tags are build tags ("faultpoints").
+// binary returns the path of one of our programs, built once a test run. tags are build tags ("faultpoints").
 func binary(t testing.TB, name, tags string) string {
 	t.Helper()
 	builds.Lock()
@@ -45,14 +45,18 @@ func binary(t testing.TB, name, tags string) string {
 		if dir, err = os.MkdirTemp("", "sluice-bin-"); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("go", "build", "-tags", tags, "-o", dir+"/", "./cmd/...")
-		cmd.Dir = "../.."
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go build ./cmd/...: %v\n%s", err, out)
-		}
 		builds.dirs[tags] = dir
 	}
-	return filepath.Join(dir, name)
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	cmd := exec.Command("go", "build", "-tags", tags, "-o", path, "./cmd/"+name)
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build ./cmd/%s: %v\n%s", name, err, out)
+	}
+	return path
 }
 
 // bed is a set of servers and of our processes for one test.

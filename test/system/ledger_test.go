@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	varint "encoding/binary"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +14,11 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/source"
+	"github.com/sluice-cdc/sluice/source/crawl"
+	"github.com/sluice-cdc/sluice/testbed"
 	"github.com/sluice-cdc/sluice/testbed/rig"
 )
 
@@ -182,7 +188,6 @@ func (b *bed) cli(args ...string) string {
 	return p.Log()[before:]
 }
 
-
 // begin starts a source that a test may kill, stop or see fail; tags as for binary.
 func (b *bed) begin(name, tags, config string, args []string, env ...string) *rig.Process {
 	b.t.Helper()
@@ -202,4 +207,58 @@ func (b *bed) ends(p *rig.Process, within time.Duration) int {
 		b.t.Fatalf("%s did not end within %v\n%s", p.Name, within, p.LogTail(20))
 	}
 	return p.ExitCode()
+}
+
+// caughtUp waits until a live source has committed all that the server's binlog holds, and no crawl runs.
+func (b *bed) caughtUp(m *testbed.MySQL, config string, within time.Duration) {
+	b.t.Helper()
+	db, err := m.Open("app", "")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer db.Close()
+	facts, err := mysql.ReadFacts(b.t.Context(), db)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	said := ""
+	defer func() {
+		if b.t.Failed() {
+			b.t.Log(said)
+		}
+	}()
+	eventually(b.t, within, "the source has published everything", func() bool {
+		file, offset, _, err := facts.BinlogStatus(b.t.Context(), db)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		end := change.Position{File: file, Offset: offset}
+		said = fmt.Sprintf("the server is at %s", end)
+		for _, s := range b.statuses(config) {
+			var r source.Report
+			if json.Unmarshal(s.Report, &r) != nil || s.Role != kafka.RoleSource || time.Since(time.UnixMilli(s.Millis)) > 3*time.Second {
+				continue
+			}
+			said += fmt.Sprintf("; the source at %s, %s, crawls", r.Position, r.Doing)
+			busy := r.Doing != ""
+			for _, c := range r.Crawls {
+				said += " " + c.State
+				busy = busy || !crawl.Ended(c.State)
+			}
+			if !busy && r.Position.Compare(end) >= 0 {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// statuses returns what the processes of the source's name last said of themselves.
+func (b *bed) statuses(config string) []kafka.Status {
+	b.t.Helper()
+	var all struct{ Processes []kafka.Status }
+	if err := json.Unmarshal([]byte(b.cli("status", "-o", "json", "--config", config)), &all); err != nil {
+		b.t.Fatal(err)
+	}
+	return all.Processes
 }

@@ -37,15 +37,17 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 			if !strings.HasPrefix(name, "publish/") && !strings.HasPrefix(name, "source/") && !strings.HasPrefix(name, "crawl/") {
 				continue
 			}
-			b.cli("crawl", "start", "shop.ledger", "--config", config)
-			crawls++
+			if strings.HasPrefix(name, "crawl/") || crawls < 2 {
+				b.cli("crawl", "start", "shop.ledger", "--config", config)
+				crawls++
+			}
 			b.killed(t, config, fmt.Sprintf("%s:%d", name, passage(random, name)), 20*time.Second)
 			kills++
 		}
 	}
 	p = b.begin("source", "faultpoints", config, nil)
 	n := stop()
-	b.settled(config, 30*time.Second)
+	b.caughtUp(m, config, 30*time.Second)
 	t.Logf("%d kills, %d crawls, %d transactions", kills, crawls, n)
 	l.check(t, b.compareTopic(cdc(m), "ledger"), crawls)
 }
@@ -68,7 +70,9 @@ func (b *bed) killed(t testing.TB, config, point string, within time.Duration) {
 	t.Helper()
 	name := "killed-" + strings.NewReplacer("/", "-", ":", "-").Replace(point)
 	p := b.begin(name, "faultpoints", config, nil, "SLUICE_FAULT="+point+":kill")
+	began := time.Now()
 	b.ends(p, within)
+	t.Logf("%s after %v", point, time.Since(began).Round(time.Millisecond))
 	if !strings.Contains(p.Log(), "fault: kill at") {
 		t.Fatalf("%s: it ended by itself:\n%s", point, p.LogTail(20))
 	}

@@ -140,31 +140,39 @@ func (d *topicDecoder) decode(r *kgo.Record) *avro.Decoded {
 // compareTopic holds the newest state of each key in the topic against the table, by content, and returns the history.
 func (b *bed) compareTopic(m mysql.Config, table string) *history {
 	b.t.Helper()
-	ctx := b.t.Context()
-	h := b.readTopic(table)
-	rows := b.tableContents(ctx, m, table)
-	differ := 0
-	show := func(format string, args ...any) {
-		if differ++; differ <= 5 {
-			b.t.Errorf("shop.%s: "+format, append([]any{table}, args...)...)
+	h, differences := b.differences(m, table)
+	for i, d := range differences {
+		if i == 5 {
+			break
 		}
+		b.t.Errorf("shop.%s: %s", table, d)
 	}
+	if len(differences) > 0 {
+		b.t.Errorf("shop.%s: %d differences", table, len(differences))
+	}
+	return h
+}
+
+// differences returns what the newest state of each key in the topic and the table do not have in common.
+func (b *bed) differences(m mysql.Config, table string) (*history, []string) {
+	b.t.Helper()
+	h := b.readTopic(table)
+	rows := b.tableContents(b.t.Context(), m, table)
+	var differ []string
+	show := func(format string, args ...any) { differ = append(differ, fmt.Sprintf(format, args...)) }
 	for key, row := range rows {
 		if got, ok := h.newest[key]; !ok {
-			show("the topic lacks %q", row)
+			show("the topic lacks %q (%q)", row, h.events[key])
 		} else if string(got) != row {
-			show("the topic has\n %q, the table\n %q", got, row)
+			show("the topic has\n %q, the table\n %q (%q)", got, row, h.events[key])
 		}
 	}
 	for key, got := range h.newest {
 		if _, ok := rows[key]; !ok {
-			show("the topic has %q, the table does not", got)
+			show("the topic has %q, the table does not (%q)", got, h.events[key])
 		}
 	}
-	if differ > 0 {
-		b.t.Errorf("shop.%s: %d differences", table, differ)
-	}
-	return h
+	return h, differ
 }
 
 // tableContents reads a table as the crawl would and returns its rows' canonical contents by key.

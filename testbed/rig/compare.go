@@ -95,13 +95,17 @@ type column struct {
 }
 
 // expressions returns what reads the columns so that nothing of them is rounded or bent: the text of a FLOAT has six digits
-// only; as a DOUBLE it is exact, and -0 stays what it is.
+// only, that of a DOUBLE(M,D) as many as it was declared with; as a plain DOUBLE both are exact, and -0 stays what it is.
+// ZEROFILL, which is about how a number is shown, falls away.
 func expressions(columns []column) []string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
 		list[i] = "`" + strings.ReplaceAll(c.name, "`", "``") + "`"
-		if c.kind == "float" {
+		switch c.kind {
+		case "float", "double":
 			list[i] += " * 1e0"
+		case "decimal":
+			list[i] += " + 0"
 		}
 	}
 	return list
