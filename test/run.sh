@@ -24,13 +24,13 @@ failed=0
 run() {
 	local log=$work/$1.log
 	shift
-	go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- (FAIL|SKIP)'
+	go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- FAIL|^--- SKIP'
 	if [ "${PIPESTATUS[0]}" -ne 0 ]; then
 		failed=1
 		echo "---- what failed"
 		grep -nE -A80 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
 	fi
-	grep -E '^ *--- SKIP' "$log" | sed -E 's/^ *--- SKIP: ([^ ]*).*/skip \1/' >>"$SLUICE_MET"
+	grep -E '^--- SKIP' "$log" | sed -E 's/^--- SKIP: ([^ ]*).*/skip \1/' >>"$SLUICE_MET"
 }
 
 # The servers first, one after the other, so that packages that run side by side need not wait for each other's downloads.
