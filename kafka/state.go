@@ -83,6 +83,7 @@ type TableState struct {
 // Stopped says why a table is no longer published, and where that began.
 type Stopped struct {
 	Reason   string          `json:"reason"`
+	Why      string          `json:"why,omitempty"`
 	Position change.Position `json:"position"`
 	Version  change.Version  `json:"version"`
 	Mend     string          `json:"mend,omitempty"`

@@ -76,9 +76,19 @@ func (r *Reporter) Write(ctx context.Context, role string, report any) error {
 // Leave takes the instance's status away: the process ends in good order, and a standby need not wait.
 func (r *Reporter) Leave(ctx context.Context) error { return r.produce(ctx, nil) }
 
+// produce gives up with ctx. The client does not: a record that it has once sent it keeps until a broker answers, so that a
+// process could neither say that the brokers are away nor end.
 func (r *Reporter) produce(ctx context.Context, value []byte) error {
 	rec := &kgo.Record{Topic: r.topic, Key: []byte(r.base.Instance), Value: value}
-	return Explain(r.client.ProduceSync(ctx, rec).FirstErr(), "write the status", r.topic)
+	done := make(chan error, 1)
+	r.client.Produce(ctx, rec, func(_ *kgo.Record, err error) { done <- err })
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return Explain(err, "write the status", r.topic)
 }
 
 // ReadStatus returns the newest status of each instance, ordered by role, name and instance. Instances that were

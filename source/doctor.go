@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -62,8 +63,20 @@ func (e *examination) findings(all []mysql.Finding, fine string) {
 
 func (e *examination) failed(err error) {
 	e.wrong++
-	p := &change.Problem{What: err.Error(), Mend: mendOf(err)}
-	e.found("✗", p)
+	said := &change.Problem{What: err.Error()}
+	var p *change.Problem
+	if errors.As(err, &p) {
+		said.Why, said.Mend = p.Why, p.Mend
+	}
+	e.found("✗", said)
+}
+
+// count says how many of something there are.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // doctorTime bounds the whole examination.
@@ -99,8 +112,11 @@ func (e *examination) server(ctx context.Context, cfg *Config) {
 		e.failed(cfg.MySQL.Problem(err))
 		return
 	}
-	e.place("%s  %s %s", cfg.MySQL.Address, facts.Flavor, facts.Version)
+	e.place("%s  %s", cfg.MySQL.Address, facts.Identity())
 	e.findings(findingsAt("", facts, mysql.Preflight(facts)), "binlog on, ROW format, FULL image, FULL metadata")
+	if facts.GTIDMode {
+		e.good("gtid_mode ON")
+	}
 	names, err := mysql.ListTables(ctx, db)
 	if err != nil {
 		e.failed(cfg.MySQL.Problem(err))
@@ -133,7 +149,7 @@ func (e *examination) server(ctx context.Context, cfg *Config) {
 		e.findings(mysql.CheckTable(facts, t, extras, cfg.Cascades == "accept"), "")
 	}
 	if e.wrong == before {
-		e.good("%d tables, each with a key", len(wanted))
+		e.good("%s, each with a key", count(len(wanted), "table"))
 	}
 }
 
@@ -151,7 +167,7 @@ func (e *examination) kafka(ctx context.Context, cfg *Config) {
 		e.failed(kafka.Explain(err, "reach the brokers", strings.Join(cfg.Kafka.Brokers, ",")))
 		return
 	}
-	e.good("%d brokers answer", len(brokers))
+	e.good("%s", count(len(brokers), "broker"))
 	if int(cfg.Kafka.Replication) > len(brokers) {
 		e.wrong++
 		e.found("✗", &change.Problem{What: fmt.Sprintf("kafka.replication is %d", cfg.Kafka.Replication),
@@ -168,7 +184,7 @@ func (e *examination) kafka(ctx context.Context, cfg *Config) {
 			own++
 		}
 	}
-	e.good("%d table topics of %s are there", own, cfg.Name)
+	e.good("%s of source %s", count(own, "table topic"), cfg.Name)
 }
 
 func (e *examination) registry(ctx context.Context, cfg *Config) {

@@ -91,7 +91,7 @@ func (x *session) openTables(ctx context.Context) error {
 		t := &table{name: name, rule: rule, state: *state}
 		l.tables[name] = t
 		if state.Stopped != nil {
-			x.stats.stopped(name, state.Stopped.Reason, state.Stopped.Mend)
+			x.stats.stopped(name, state.Stopped)
 			continue
 		}
 		err := x.pinned(ctx, state)

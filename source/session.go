@@ -66,10 +66,16 @@ func (s *Source) session(ctx context.Context) error {
 // explain judges an error that nobody has judged yet: it comes from the server or the way to it.
 func (x *session) explain(err error) error {
 	var known *change.Problem
-	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
 		return err
+	case !errors.As(err, &known):
+		return withReason(x.cfg.MySQL.Problem(err))
 	}
-	return withReason(x.cfg.MySQL.Problem(err))
+	if _, address := x.cfg.MySQL.Endpoint(); known.Where == address {
+		return withReason(err)
+	}
+	return err
 }
 
 // withReason says why an error of the server matters, where nobody has said it.

@@ -14,8 +14,16 @@ import (
 
 // takeSignals carries out the commands of the signal topic. Each is taken in with the same Kafka transaction that makes
 // what it asks for durable, so none is lost and none is carried out twice.
+//
+// It has a client of its own: requests on one connection are answered in order, and each of the tail's is held back by the
+// broker for half a second, which every fetch of a sweep would wait for.
 func (x *session) takeSignals(ctx context.Context) error {
-	return kafka.TailSignals(ctx, x.client, x.cfg.Name, x.pub.Checkpoint().Signal, func(sig kafka.Signal, taken kafka.SignalState) error {
+	client, err := kafka.NewClient(x.cfg.Kafka)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return kafka.TailSignals(ctx, client, x.cfg.Name, x.pub.Checkpoint().Signal, func(sig kafka.Signal, taken kafka.SignalState) error {
 		return x.loop.call(ctx, func(ctx context.Context) error {
 			if err := x.signal(ctx, &sig); err != nil {
 				if change.SeverityOf(err) != change.Poison {

@@ -28,11 +28,12 @@ func (l *loop) statement(ctx context.Context, ev *binlog.Event) error {
 		return nil
 	}
 	for _, name := range p.Tables {
+		known := l.tables[name] != nil
 		t, err := l.knownByStatement(ctx, name)
 		if err != nil {
 			return err
 		}
-		if t == nil {
+		if t == nil || !known { // one that is met here is crawled for that
 			continue
 		}
 		l.log.Info("table redefined", "table", name.String(), "statement", p.Verb, "position", ev.Position.String())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/serve"
+	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/source/binlog"
 	"github.com/sluice-cdc/sluice/source/crawl"
 )
@@ -192,10 +193,10 @@ func (s *Stats) crawls(list []crawl.Status) {
 	s.mu.Unlock()
 }
 
-func (s *Stats) stopped(t change.TableName, reason, mend string) {
-	s.health.Set("table "+t.String(), &change.Problem{What: reason, Mend: mend})
+func (s *Stats) stopped(t change.TableName, why *kafka.Stopped) {
+	s.health.Set("table "+t.String(), &change.Problem{What: why.Reason, Why: why.Why, Mend: why.Mend})
 	s.mu.Lock()
-	s.stop[t] = Stopped{Table: t.String(), Reason: reason, Mend: mend}
+	s.stop[t] = Stopped{Table: t.String(), Reason: why.Reason, Mend: why.Mend}
 	n := len(s.stop)
 	s.mu.Unlock()
 	s.stops.Set(float64(n))

@@ -173,9 +173,9 @@ func (l *loop) stop(ctx context.Context, t *table, err error) error {
 		mend = "when it is mended: sluice crawl start " + t.name.String()
 	}
 	t.state.Stopped = &kafka.Stopped{
-		Reason: err.Error(), Position: l.position, Version: l.version, Mend: mend, Millis: time.Now().UnixMilli(),
+		Reason: err.Error(), Why: p.Why, Position: l.position, Version: l.version, Mend: mend, Millis: time.Now().UnixMilli(),
 	}
-	l.stats.stopped(t.name, err.Error(), mend)
+	l.stats.stopped(t.name, t.state.Stopped)
 	l.log.Error("table stopped", "table", t.name.String(), "position", l.position.String(), "error", err, "mend", mend)
 	t.image, t.shape = nil, nil
 	l.merger.Invalidate(t.name)

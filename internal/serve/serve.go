@@ -127,11 +127,10 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	var b strings.Builder
 	for _, r := range reasons {
 		fmt.Fprintf(&b, "%s: %s\n", r.Key, r.What)
-		if r.Why != "" {
-			fmt.Fprintf(&b, "  why    %s\n", r.Why)
-		}
-		if r.Mend != "" {
-			fmt.Fprintf(&b, "  mend   %s\n", r.Mend)
+		for _, line := range [...][2]string{{"why ", r.Why}, {"mend", r.Mend}} {
+			if line[1] != "" {
+				fmt.Fprintf(&b, "  %s   %s\n", line[0], strings.ReplaceAll(line[1], "\n", "\n         "))
+			}
 		}
 	}
 	http.Error(w, "not ready\n"+strings.TrimSuffix(b.String(), "\n"), http.StatusServiceUnavailable)

@@ -213,6 +213,7 @@ func (c *Client) problem(doing string, err error) error {
 		p.Mend = "check the registry's user, password and rights"
 	case passing(err):
 		p.Why = "without the schema's id no record can be written or read; it is tried again"
+		p.Mend = "start the registry, or check kafka.registry and the way to it, if this stays"
 	case s == http.StatusNotFound || s == http.StatusMethodNotAllowed:
 		p.Kind = change.Configuration
 		p.Mend = "check the registry's address: is the API under a path, as Apicurio's /apis/ccompat/v7?"

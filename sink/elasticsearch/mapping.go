@@ -102,6 +102,12 @@ func aliasOf() map[string]any {
 // fieldsDefault is how many fields the server allows an index where nothing is said.
 const fieldsDefault = 1000
 
+// OpenSearch bounds the depth of a document also where it does not look into it; MySQL's JSON goes down to 100.
+const (
+	depthLimit = "index.mapping.depth.limit"
+	jsonDepth  = 128
+)
+
 // creation returns the body that makes a table's index.
 func (c *Config) creation(alias string, o owner, t *change.Table) map[string]any {
 	properties := c.properties(t)
@@ -109,8 +115,10 @@ func (c *Config) creation(alias string, o owner, t *change.Table) map[string]any
 		"mappings": map[string]any{"dynamic": false, "_meta": map[string]any{metaKey: o}, "properties": properties},
 		"aliases":  map[string]any{alias: aliasOf()},
 	}
+	settings := map[string]any{depthLimit: jsonDepth}
 	if n := countFields(properties); n > fieldsDefault {
-		body["settings"] = map[string]any{fieldsLimit: 2 * n}
+		settings[fieldsLimit] = 2 * n
 	}
+	body["settings"] = settings
 	return body
 }

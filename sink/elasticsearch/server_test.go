@@ -37,6 +37,7 @@ type engine struct {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, e := range engines {
+		e.once.Do(func() {}) // waits for a start that is under way
 		if e.server != nil {
 			if err := e.server.Stop(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
@@ -47,11 +48,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func serverOf(t testing.TB, kind testbed.SearchKind) *testbed.Search {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("-short: starts a Java machine")
-	}
+// start starts the engine, unless it is started.
+func start(kind testbed.SearchKind) *engine {
 	e := engines[kind]
 	e.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -62,6 +60,15 @@ func serverOf(t testing.TB, kind testbed.SearchKind) *testbed.Search {
 		e.server, e.failed = testbed.StartSearch(ctx, testbed.SearchOptions{Kind: kind, Settings: map[string]string{
 			"http.max_content_length": fmt.Sprintf("%db", httpMax), "action.destructive_requires_name": "false"}})
 	})
+	return e
+}
+
+func serverOf(t testing.TB, kind testbed.SearchKind) *testbed.Search {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: starts a Java machine")
+	}
+	e := start(kind)
 	if e.missed != nil {
 		t.Skipf("no %s to test with: %v", kind, e.missed)
 	}
@@ -73,6 +80,9 @@ func serverOf(t testing.TB, kind testbed.SearchKind) *testbed.Search {
 
 // onBoth runs the test on each engine.
 func onBoth(t *testing.T, test func(t *testing.T, p *place)) {
+	if !testing.Short() {
+		go start(testbed.OpenSearch) // beside the other's start and work
+	}
 	for _, kind := range []testbed.SearchKind{testbed.Elasticsearch, testbed.OpenSearch} {
 		t.Run(string(kind), func(t *testing.T) { test(t, newPlace(t, kind)) })
 	}

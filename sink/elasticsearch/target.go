@@ -3,6 +3,8 @@ package elasticsearch
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,17 +99,17 @@ func (t *Target) Apply(ctx context.Context, b *sink.Batch) error {
 	return nil
 }
 
-// newestPerKey returns the indexes of the last change of each key, in order. Changes of one key are in version order.
+// newestPerKey returns the indexes of each key's change of the greatest version, in order. That is mostly the last one, but the
+// log may bring what is stale.
 func newestPerKey(changes []sink.Change) []int {
-	last := make(map[string]int, len(changes))
+	newest := make(map[string]int, len(changes))
 	for i := range changes {
-		last[string(changes[i].Key)] = i
-	}
-	kept := make([]int, 0, len(last))
-	for i := range changes {
-		if last[string(changes[i].Key)] == i {
-			kept = append(kept, i)
+		c := &changes[i]
+		if best, ok := newest[string(c.Key)]; !ok || c.Version >= changes[best].Version {
+			newest[string(c.Key)] = i
 		}
 	}
+	kept := slices.AppendSeq(make([]int, 0, len(newest)), maps.Values(newest))
+	slices.Sort(kept)
 	return kept
 }

@@ -157,7 +157,8 @@ func (d *decoder) record(ctx context.Context, r *kgo.Record) (sink.Change, error
 		return c, d.refuse(r, &change.Problem{Kind: change.Poison,
 			What: "unknown topic content: a record without the header " + change.VersionHeader,
 			Why:  "without its version it cannot be told from a newer one",
-			Mend: "take the topic out of topics, or let sluice-source write it"})
+			Mend: "find out who writes into this topic, which is sluice-source's alone; to go on past the record, have it kept aside:\n" +
+				fmt.Sprintf("on_error: [{topics: %q, do: dead_letter}]", r.Topic)})
 	}
 	c.Version = version
 	key, err := d.key(ctx, r, &c)

@@ -34,10 +34,26 @@ func (w *worker) deliver(p *pending) error {
 			tries = 0
 			continue
 		}
+		if head := p.passable(err); head != nil { // the topic stops at the record, not before those that came with it
+			if err := w.deliver(head); err != nil {
+				return err
+			}
+			tries = 0
+			continue
+		}
 		if !w.outlast(err, tries) {
 			return errStopped
 		}
 	}
+}
+
+// passable takes the records out of p that lie before the one that the error names.
+func (p *pending) passable(err error) *pending {
+	var refused *sink.Refused
+	if change.SeverityOf(err) != change.Poison || !errors.As(err, &refused) {
+		return nil
+	}
+	return p.before(refused.Offset)
 }
 
 // attempt decodes and applies once.

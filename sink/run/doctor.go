@@ -43,6 +43,23 @@ func (e *examination) failed(where string, err error) {
 	e.findings = append(e.findings, f)
 }
 
+// sayCount says how many of something there are.
+func sayCount(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// sayTime says a time in days where it is whole ones.
+func sayTime(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return sayCount(int(d/day), "day")
+	}
+	return d.String()
+}
+
 // doctor looks at all that a run depends on, and changes nothing.
 func (c *command) doctor(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, doctorTime)
@@ -81,7 +98,7 @@ func (e *examination) cluster(ctx context.Context) []string {
 		e.failed(where, kafka.Explain(err, "reach the brokers", ""))
 		return nil
 	}
-	e.add(sink.Good, where, fmt.Sprintf("%d brokers answer", len(brokers)), "", "")
+	e.add(sink.Good, where, sayCount(len(brokers), "broker"), "", "")
 	patterns, err := parsePatterns(e.config.Topics)
 	if err != nil {
 		e.failed(where, err)
@@ -102,7 +119,7 @@ func (e *examination) cluster(ctx context.Context) []string {
 			"start the source, or mend the patterns: <source>.<database>.<table>")
 		return nil
 	}
-	e.add(sink.Good, where, fmt.Sprintf("%d topics match", len(names)), "", "")
+	e.add(sink.Good, where, sayCount(len(names), "topic")+" to read", "", "")
 	for _, name := range names {
 		e.topic(ctx, adm, name)
 	}
@@ -125,7 +142,7 @@ func (e *examination) topic(ctx context.Context, adm *kadm.Client, name string) 
 			"any change may be compacted away: moves between shards look at all shards, and history would have holes",
 			fmt.Sprintf("kafka-configs --alter --topic %s --add-config min.compaction.lag.ms=604800000", name))
 	default:
-		e.add(sink.Good, where, fmt.Sprintf("compacted after %s, deletes kept for %s more", s.MinCompactionLag, s.DeleteRetention), "", "")
+		e.add(sink.Good, where, fmt.Sprintf("compacted after %s, deletes kept for %s more", sayTime(s.MinCompactionLag), sayTime(s.DeleteRetention)), "", "")
 	}
 }
 
@@ -207,7 +224,7 @@ func (e *examination) registry(ctx context.Context, topics []string) {
 			return
 		}
 	}
-	e.add(sink.Good, where, fmt.Sprintf("it answers, with %d tables", len(e.tables)), "", "")
+	e.add(sink.Good, where, "it answers, with the schemas of "+sayCount(len(e.tables), "table"), "", "")
 }
 
 // printFindings prints them by place, in the order in which the places came up.
@@ -248,5 +265,14 @@ func printFindings(out io.Writer, format string, findings []sink.Finding) error 
 			}
 		}
 	}
+	of := make(map[sink.Level]int)
+	for _, f := range findings {
+		of[f.Level]++
+	}
+	wrong := "nothing is"
+	if of[sink.Wrong] > 0 {
+		wrong = fmt.Sprint(of[sink.Wrong])
+	}
+	fmt.Fprintf(out, "%s wrong, %d to look at\n", wrong, of[sink.Warning])
 	return nil
 }

@@ -113,6 +113,21 @@ func (p *pending) full(maxBytes, maxRows int) bool {
 	return p.bytes >= maxBytes || p.rows >= maxRows || len(p.records) >= 2*maxRows
 }
 
+// before takes what lies before the offset out of p, and returns it; nil where there is nothing.
+func (p *pending) before(offset int64) *pending {
+	head := &pending{from: p.from, next: p.from, dead: p.dead}
+	n := 0
+	for n < len(p.records) && p.records[n].Offset < offset {
+		head.add(p.records[n])
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	p.from, p.records, p.bytes, p.rows = head.next, p.records[n:], p.bytes-head.bytes, p.rows-head.rows
+	return head
+}
+
 // add takes a record and returns its bytes. One that lies before what is expected has been taken already.
 func (p *pending) add(r *kgo.Record) int {
 	n := recordBytes(r)

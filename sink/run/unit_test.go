@@ -336,3 +336,22 @@ func TestBackoff(t *testing.T) {
 		t.Error("the twelfth try does not wait long")
 	}
 }
+
+// What lies before a record that stops its topic is applied on its own.
+func TestPendingBefore(t *testing.T) {
+	p := &pending{from: 3, next: 3}
+	for _, offset := range []int64{3, 5, 8, 9} {
+		p.add(&kgo.Record{Offset: offset, Value: make([]byte, offset)})
+	}
+	bytes := p.bytes
+	if head := p.before(3); head != nil {
+		t.Errorf("before the first record there are %+v", head)
+	}
+	head := p.before(8)
+	if head == nil || head.from != 3 || head.next != 6 || head.rows != 2 || len(head.records) != 2 {
+		t.Fatalf("the head is %+v", head)
+	}
+	if p.from != 6 || p.next != 10 || p.rows != 2 || len(p.records) != 2 || p.bytes+head.bytes != bytes {
+		t.Errorf("the rest is %+v", p)
+	}
+}

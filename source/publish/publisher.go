@@ -144,7 +144,7 @@ func (c *Config) clientOptions() []kgo.Opt {
 		kgo.MaxBufferedRecords(1 << 17),
 		kgo.ProducerBatchMaxBytes(c.Kafka.MaxMessageBytes + batchOverhead),
 		kgo.UnknownTopicRetries(20), // a topic made a moment ago is not known to every broker yet: about two seconds
-		kgo.WithLogger(logger{c.Log}),
+		kgo.WithLogger(newLogger(c.Log)),
 	}
 }
 

@@ -30,13 +30,30 @@ func (p *Publisher) TooLarge(r *Record) error {
 		What:  fmt.Sprintf("a row of %d bytes is above kafka.max_message_bytes (%d)", size, p.cfg.Kafka.MaxMessageBytes),
 		Where: fmt.Sprintf("topic %s, partition %d, key %x, version %d", r.Topic, r.Partition, shortened(r.Key), r.Version),
 		Why:   "Kafka would refuse the record; without it the topic would lack the row, so the table stops here",
-		Mend: fmt.Sprintf("raise kafka.max_message_bytes and restart the source; kafka-configs --alter --topic %s --add-config max.message.bytes=%d; "+
-			"then: sluice crawl start %s", r.Topic, nextPower(size), table),
+		Mend:  p.mendTooLarge(size, r.Topic, table),
 	}
 }
 
-// nextPower returns the power of two that has room for a record of the size with what a batch adds to it.
-func nextPower(size int) int { return 1 << bits.Len(uint(size+1<<10)) }
+// largestMessage is what kafka.max_message_bytes may be set to.
+const largestMessage = 64 << 20
+
+// mendTooLarge returns the steps that let a record of the size pass. The topics come first: the source refuses a checkpoint
+// topic whose limit is below its own.
+func (p *Publisher) mendTooLarge(size int, topic string, table change.TableName) string {
+	if size > largestMessage {
+		return fmt.Sprintf("make the row smaller, or leave the table out (skip: true); kafka.max_message_bytes can be %d at most", largestMessage)
+	}
+	raised := kafka.Config{MaxMessageBytes: int32(min(1<<bits.Len(uint(size)), largestMessage))}
+	mend := ""
+	for _, c := range raised.TableSettings().Configs {
+		if c.Name == "max.message.bytes" {
+			for _, name := range [...]string{topic, kafka.CheckpointTopic(p.cfg.Prefix)} {
+				mend += fmt.Sprintf("kafka-configs --alter --topic %s --add-config %s=%s\n", name, c.Name, c.Value)
+			}
+		}
+	}
+	return mend + fmt.Sprintf("set kafka.max_message_bytes: %d in the configuration and restart the source\nsluice crawl start %s", raised.MaxMessageBytes, table)
+}
 
 // shortened bounds what an error shows of a key.
 func shortened(key []byte) []byte { return key[:min(len(key), 128)] }

@@ -2,10 +2,12 @@ package system
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-cdc/sluice/testbed"
@@ -98,6 +100,149 @@ func TestSourceOutlasts(t *testing.T) {
 	b.golden("registry-down", b.says(address, 40*time.Second, "registry"))
 	b.startRegistry()
 	b.becomesReady(address, 30*time.Second)
+	eventually(t, 20*time.Second, "the fourth row is in the topic", func() bool { return b.records("orders") == 4 })
+}
+
+// TestARowTooLarge stops its table alone, and the table goes on when the limit is raised and a crawl asked for.
+func TestARowTooLarge(t *testing.T) {
+	b := newErrorBed(t)
+	m, db := b.mysql(testbed.MySQLOptions{})
+	b.call(m.Address(), "db:3306")
+	exec1(t, db, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY, note MEDIUMTEXT)", "CREATE TABLE shop.others (id INT PRIMARY KEY)",
+		"INSERT INTO shop.orders VALUES (1, 'one')")
+	address := b.http()
+	page := func(max int) string {
+		text := strings.Replace(b.sourceText(m), "partitions: 4", fmt.Sprintf("partitions: 1, max_message_bytes: %d", max), 1)
+		return b.file("source.yaml", text+"http: "+address+"\n")
+	}
+	config := page(64 << 10)
+	source := b.start("source", "sluice-source", "", []string{"--config", config})
+	b.becomesReady(address, 20*time.Second)
+	b.settled(config, time.Minute)
+	exec1(t, db, "INSERT INTO shop.orders VALUES (2, REPEAT('large ', 20000))", "INSERT INTO shop.others VALUES (1)", "INSERT INTO shop.orders VALUES (3, 'after')")
+	b.golden("row-too-large", b.says(address, 20*time.Second, "table shop.orders"))
+	eventually(t, 20*time.Second, "the other table goes on", func() bool { return b.records("others") == 1 })
+	if n := b.records("orders"); n != 1 {
+		t.Errorf("%d records are in the topic of the stopped table", n)
+	}
+	page(128 << 10)
+	if err := source.Stop(20 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range []string{"shop.shop.orders", "shop.checkpoint"} {
+		b.raiseTopic(topic, 192<<10)
+	}
+	if err := source.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.says(address, 20*time.Second, "table shop.orders") // it stays stopped until somebody says that it is mended
+	b.ends("sluice", "crawl", "start", "shop.orders", "--config", "source.yaml")
+	b.becomesReady(address, 20*time.Second)
 	b.settled(config, time.Minute)
 	b.compareTopic(cdc(m), "orders")
+}
+
+// raiseTopic sets max.message.bytes, as kafka-configs does.
+func (b *bed) raiseTopic(topic string, bytes int) {
+	b.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	value := strconv.Itoa(bytes)
+	answers, err := kadm.NewClient(client).AlterTopicConfigs(b.t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &value}}, topic)
+	if err == nil {
+		_, err = answers.On(topic, func(a *kadm.AlterConfigsResponse) error { return a.Err })
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// sinkText is the page of a sink with one shard.
+func (b *errorBed) sinkText(shard *testbed.MySQL) string {
+	return fmt.Sprintf(`group: copy
+kafka: {brokers: [%q], registry: %q}
+topics: ["shop.shop.*"]
+session_timeout: 6s
+retry_stopped: 1s
+mysql:
+  create_tables: true
+  shards:
+    - {name: s0, address: %q, user: app, password: app, database: shop}
+`, b.broker, b.registry, shard.Address())
+}
+
+// TestTopicsStop gives a sink what it cannot apply: a record that is none of ours, and a column that the target lacks. Each stops
+// its topic alone, and the topic goes on by itself once the target is mended.
+func TestTopicsStop(t *testing.T) {
+	b := newErrorBed(t)
+	m, db := b.mysql(testbed.MySQLOptions{})
+	shard, target := b.mysql(testbed.MySQLOptions{})
+	b.call(m.Address(), "db:3306")
+	b.call(shard.Address(), "shard:3306")
+	exec1(t, target, "CREATE DATABASE shop", "CREATE TABLE shop.narrow (id INT PRIMARY KEY, note VARCHAR(20), "+
+		"_sluice_version BIGINT NOT NULL DEFAULT 0 INVISIBLE, _sluice_source SMALLINT UNSIGNED NOT NULL DEFAULT 0 INVISIBLE)")
+	exec1(t, db, "CREATE DATABASE shop", "CREATE TABLE shop.orders (id INT PRIMARY KEY, note VARCHAR(20))",
+		"CREATE TABLE shop.foreign_content (id INT PRIMARY KEY)", "CREATE TABLE shop.narrow (id INT PRIMARY KEY, note VARCHAR(20), price DECIMAL(8,2))",
+		"INSERT INTO shop.orders VALUES (1, 'one')", "INSERT INTO shop.narrow VALUES (1, 'one', 1.50)", "INSERT INTO shop.foreign_content VALUES (1)")
+	b.file("source.yaml", strings.Replace(b.sourceText(m), "partitions: 4", "partitions: 1", 1))
+	b.start("source", "sluice-source", "", []string{"--config", b.dir + "/source.yaml"})
+	b.settled(b.dir+"/source.yaml", time.Minute)
+	b.foreignRecord("foreign_content")
+	address := b.http()
+	config := b.file("sink.yaml", strings.Replace(b.sinkText(shard), "create_tables: true", "create_tables: false", 1)+"http: "+address+"\n")
+
+	b.golden("doctor-sink-bad", b.ends("sluice-sink-mysql", "doctor", "--config", config))
+	exec1(t, target, "CREATE TABLE shop.orders LIKE shop.narrow", "CREATE TABLE shop.foreign_content (id INT PRIMARY KEY, "+
+		"_sluice_version BIGINT NOT NULL DEFAULT 0 INVISIBLE, _sluice_source SMALLINT UNSIGNED NOT NULL DEFAULT 0 INVISIBLE)")
+	b.start("sink", "sluice-sink-mysql", "", []string{"--config", config})
+	b.says(address, 20*time.Second, "topic shop.shop.foreign_content")
+	b.golden("topics-stopped", b.says(address, 20*time.Second, "topic shop.shop.narrow"))
+	b.equal(db, target, "orders") // the others go on
+	exec1(t, db, "INSERT INTO shop.orders VALUES (2, 'two')")
+	b.equal(db, target, "orders")
+	b.equal(db, target, "foreign_content") // up to the record in question
+
+	exec1(t, target, "ALTER TABLE shop.narrow ADD COLUMN price DECIMAL(8,2) NULL")
+	b.equal(db, target, "narrow")
+	b.golden("topics-stopped-one", b.says(address, 10*time.Second, "topic shop.shop.foreign_content"))
+	b.file("sink.yaml", strings.Replace(b.sinkText(shard), `["shop.shop.*"]`, `["shop.shop.orders", "shop.shop.narrow"]`, 1))
+	b.golden("doctor-sink-good", b.ends("sluice-sink-mysql", "doctor", "--config", config))
+}
+
+// foreignRecord writes a record that sluice-source never would.
+func (b *bed) foreignRecord(table string) {
+	b.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	record := &kgo.Record{Topic: "shop.shop." + table, Key: []byte("k"), Value: []byte(`{"hello": "world"}`)}
+	if err := client.ProduceSync(b.t.Context(), record).FirstErr(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// TestSinkRefuses starts sinks that cannot begin.
+func TestSinkRefuses(t *testing.T) {
+	b := newErrorBed(t)
+	shard, target := b.mysql(testbed.MySQLOptions{})
+	b.call(shard.Address(), "shard:3306")
+	exec1(t, target, "CREATE DATABASE shop", "CREATE USER reader IDENTIFIED BY 'reader'", "GRANT SELECT ON shop.* TO reader")
+	run := func(name, from, to string) {
+		t.Helper()
+		b.golden(name, b.ends("sluice-sink-mysql", "--config", b.file(name+".yaml", strings.Replace(b.sinkText(shard), from, to, 1))))
+	}
+	run("sink-unknown-key", "create_tables", "creat_tables")
+	run("sink-no-topics", `topics: ["shop.shop.*"]`, "")
+	b.golden("sink-no-config", b.ends("sluice-sink-mysql"))
+	doctor := func(name, from, to string) {
+		t.Helper()
+		b.golden(name, b.ends("sluice-sink-mysql", "doctor", "--config", b.file(name+".yaml", strings.Replace(b.sinkText(shard), from, to, 1))))
+	}
+	doctor("doctor-sink-password", "password: app", "password: guess")
+	doctor("doctor-sink-away", b.registry, "http://127.0.0.1:1")
 }

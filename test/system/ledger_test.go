@@ -253,6 +253,16 @@ func (b *bed) caughtUp(m *testbed.MySQL, config string, within time.Duration) {
 	})
 }
 
+// crawlAgain asks for a crawl and waits for its end.
+func (b *bed) crawlAgain(p *rig.Process, config string, within time.Duration, args ...string) {
+	b.t.Helper()
+	said := strings.Fields(b.cli(append([]string{"crawl", "start", "--config", config}, args...)...))
+	if len(said) < 2 || said[0] != "crawl" {
+		b.t.Fatalf("sluice crawl start said %q", said)
+	}
+	b.says(p, within, `msg="crawl is over" crawl=`+said[1])
+}
+
 // statuses returns what the processes of the source's name last said of themselves.
 func (b *bed) statuses(config string) []kafka.Status {
 	b.t.Helper()

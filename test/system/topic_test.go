@@ -27,7 +27,10 @@ type history struct {
 }
 
 // readTopic reads a topic from start to end.
-func (b *bed) readTopic(table string) *history {
+func (b *bed) readTopic(table string) *history { b.t.Helper(); return b.readEach(table, nil) }
+
+// readEach does, and calls each, where it is not nil, with every event and the table as it was then.
+func (b *bed) readEach(table string, each func(*change.Table, *avro.Decoded)) *history {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
@@ -49,7 +52,7 @@ func (b *bed) readTopic(table string) *history {
 		}
 	})
 	h := &history{ops: map[change.Op]int{}, reads: map[string]int{}, events: map[string]string{}, newest: map[string][]byte{}}
-	d := &topicDecoder{bed: b, values: map[int]*avro.Decoder{}}
+	d := &topicDecoder{bed: b, values: map[int]*avro.Decoder{}, each: each}
 	versions := map[int32]change.Version{}
 	for left > 0 {
 		fetches := client.PollFetches(ctx)
@@ -108,6 +111,7 @@ type topicDecoder struct {
 	bed      *bed
 	registry *registry.Client
 	values   map[int]*avro.Decoder
+	each     func(*change.Table, *avro.Decoded)
 }
 
 func (d *topicDecoder) decode(r *kgo.Record) *avro.Decoded {
@@ -133,6 +137,9 @@ func (d *topicDecoder) decode(r *kgo.Record) *avro.Decoded {
 	e := &avro.Decoded{}
 	if err := d.values[id].Decode(body, e); err != nil {
 		t.Fatalf("%s/%d offset %d: %v", r.Topic, r.Partition, r.Offset, err)
+	}
+	if d.each != nil {
+		d.each(d.values[id].Table(), e)
 	}
 	return e
 }
