@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -81,6 +82,9 @@ func (x *session) openTables(ctx context.Context) error {
 	var stops []func() error // done when nobody else is waited for: they open a Kafka transaction
 	for name, state := range saved.Tables {
 		if slices.Contains(x.accept.Forget, name) {
+			if err := x.newIncarnation(ctx, state); err != nil {
+				return err
+			}
 			stops = append(stops, func() error { return x.pub.Delete(state) })
 			continue
 		}
@@ -187,7 +191,30 @@ func (x *session) pinned(ctx context.Context, state *kafka.TableState) error {
 			Why:  "the rows published before were in it; a new one would begin in the middle",
 			Mend: "begin the table anew, and tell its sinks' groups: start the source once with --forget " + state.Table.String()}
 	}
-	return topic.CheckPinned(state)
+	err = topic.CheckPinned(state)
+	if wrong := new(change.Problem); errors.As(err, &wrong) && topic.ID == state.TopicID {
+		wrong.Mend = mendByNewTopic(state)
+	}
+	return err
+}
+
+func mendByNewTopic(state *kafka.TableState) string {
+	return fmt.Sprintf("delete the topic (kafka-topics --delete --topic %s), start the source once with --forget %s, and rebuild its sinks under new groups",
+		state.Topic, state.Table)
+}
+
+// newIncarnation refuses to begin a table anew in the topic that it had: keys that moved to other partitions, or that have
+// other bytes now, would stay in it under their old ones for ever.
+func (x *session) newIncarnation(ctx context.Context, state *kafka.TableState) error {
+	topic, err := kafka.LookupTopic(ctx, x.admin, state.Topic)
+	if err != nil || topic == nil || topic.ID != state.TopicID || topic.ID.IsZero() {
+		return err
+	}
+	return &change.Problem{
+		Kind: change.Configuration, What: "--forget " + state.Table.String() + ": its topic is still the same one", Where: state.Topic,
+		Why:  "the old records of keys that are in another partition now, or have other bytes, would stay in it for ever",
+		Mend: mendByNewTopic(state),
+	}
 }
 
 // topicsEvery is how often the topics are looked at while the source runs.

@@ -123,12 +123,13 @@ func (l *loop) settle(ctx context.Context) error {
 		switch {
 		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= l.cfg.Limits.TransactionAge:
 			return l.commit(ctx)
+		case l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery:
+			// Also while nothing of a long backlog is of a captured table: a checkpoint's record alone opens a transaction,
+			// which the brokers would give up.
+			return l.commit(ctx)
 		case len(l.queue.events) > 0 || len(l.calls) > 0:
 			return nil
 		case l.pub.Bytes() == 0 && len(l.then) == 0:
-			if l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery {
-				return l.commit(ctx)
-			}
 			return nil
 		case !l.txn.open || l.txn.rows.Rows == 0:
 			return l.commit(ctx)

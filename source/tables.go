@@ -138,8 +138,7 @@ func (l *loop) pin(ctx context.Context, t *table, s *shape) error {
 			Kind: change.Poison, Table: t.name, What: "the key of " + t.name.String() + " has changed",
 			Why: fmt.Sprintf("its topic's records are keyed by schema %d, the table's key is now schema %d (%v); the same row would get two keys",
 				t.state.KeySchemaID, s.keyID, s.table.KeyNames()),
-			Mend: "delete the topic " + t.state.Topic + ", then start the source once with --forget " + t.name.String() +
-				"   (and rebuild its sinks under new groups)",
+			Mend: mendByNewTopic(&t.state),
 		})
 	}
 	if t.state.ValueSchemaID == s.valueID {

@@ -76,14 +76,14 @@ const (
 	busyFirst = 100 * time.Millisecond
 )
 
-// send sends the actions in requests of at most BulkBytes, and again those that the server was too busy for. Actions of one
+// send sends the actions in requests of at most bulkBytes, and again those that the server was too busy for. Actions of one
 // document keep their order only by their versions, which is all that is needed.
 func (t *Target) send(ctx context.Context, buffer []byte, items []item) error {
 	for try := 1; ; try++ {
 		var busy []item
 		for len(items) > 0 {
 			n, size := 1, items[0].size()
-			for n < len(items) && size+items[n].size() <= int(t.config.BulkBytes) {
+			for n < len(items) && int64(size+items[n].size()) <= t.bulkBytes.Load() {
 				size += items[n].size()
 				n++
 			}
@@ -111,7 +111,7 @@ func (t *Target) send(ctx context.Context, buffer []byte, items []item) error {
 
 // bulkPath asks for what is needed of the answer only. require_alias keeps the server from making a lost index by itself. (It
 // does not hold for deletes, which Elasticsearch makes an index for; the next document is refused then.)
-const bulkPath = "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
+const bulkPath = "/_bulk?require_alias=true&filter_path=items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
 
 // bulk sends one _bulk request and returns the actions that have to be sent again.
 func (t *Target) bulk(ctx context.Context, buffer []byte, items []item) (busy []item, err error) {
@@ -123,8 +123,7 @@ func (t *Target) bulk(ctx context.Context, buffer []byte, items []item) (busy []
 		}
 	}
 	var result struct {
-		Errors *bool               `json:"errors"`
-		Items  []map[string]answer `json:"items"`
+		Items []map[string]answer `json:"items"`
 	}
 	err = t.client.do(ctx, "POST", bulkPath, body, &result)
 	switch {
@@ -136,7 +135,7 @@ func (t *Target) bulk(ctx context.Context, buffer []byte, items []item) (busy []
 		return nil, t.client.judge("a _bulk request failed", err)
 	}
 	// Whatever stands between us and the server may answer 200 with something else.
-	if result.Errors == nil || len(result.Items) != len(items) {
+	if len(result.Items) != len(items) {
 		return nil, &change.Problem{Kind: change.Retry, What: fmt.Sprintf("_bulk answered for %d actions of %d", len(result.Items), len(items)), Where: t.client.base}
 	}
 	for i, byAction := range result.Items {
@@ -163,6 +162,15 @@ func (t *Target) bulkHalves(ctx context.Context, buffer []byte, items []item) (b
 		return nil, &sink.Refused{Offset: items[0].offset, Err: &change.Problem{
 			Kind: change.Poison, What: fmt.Sprintf("the server does not take a request of %d bytes, which is one document", items[0].size()), Where: t.client.base,
 			Why: "the row would be missing in the index", Mend: "raise http.max_content_length at the server (or what its proxy allows)"}}
+	}
+	size := int64(0)
+	for _, i := range items {
+		size += int64(i.size())
+	}
+	if half := max(size/2, bulkBytesMin); half < t.bulkBytes.Load() {
+		t.bulkBytes.Store(half)
+		t.log.Warn("the server does not take requests as large as bulk_bytes: sending smaller ones", "target", t.client.base, "bytes", size, "now", half,
+			"mend", "lower elasticsearch.bulk_bytes, or raise http.max_content_length at the server")
 	}
 	half := len(items) / 2
 	for _, part := range [][]item{items[:half], items[half:]} {

@@ -165,6 +165,7 @@ func notRefused(t *testing.T, err error) {
 }
 
 func TestBusyItemsAreSentAgainAlone(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f, target := newFake(t, nil)
 	f.item = func(id string, times int) (int, string) {
 		if (id == "3" || id == "7") && times < 3 {
@@ -183,6 +184,7 @@ func TestBusyItemsAreSentAgainAlone(t *testing.T) {
 }
 
 func TestBusyForGoodIsARetry(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f, target := newFake(t, nil)
 	f.item = func(id string, _ int) (int, string) {
 		if id == "5" {
@@ -225,6 +227,7 @@ func TestRefusedNamesTheOne(t *testing.T) {
 
 // TestWhatTheIndexRefuses must not send document by document to the dead letters.
 func TestWhatTheIndexRefuses(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for status, kind := range map[int]string{403: "cluster_block_exception", 404: "index_not_found_exception", 400: "index_closed_exception"} {
 		f, target := newFake(t, nil)
 		f.item = func(string, int) (int, string) { return status, kind }
@@ -253,6 +256,7 @@ func TestConflictsAndAbsentDeletesAreDone(t *testing.T) {
 
 // TestAnswersOfTheWholeRequest: what a server, or what stands before it, may answer instead.
 func TestAnswersOfTheWholeRequest(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	reply := func(status int, text string) func(int, http.ResponseWriter, []byte, func()) bool {
 		return func(_ int, w http.ResponseWriter, _ []byte, _ func()) bool {
 			w.WriteHeader(status)
@@ -315,6 +319,32 @@ func TestTooLargeIsHalved(t *testing.T) {
 	problemOf(t, err, change.Poison, "http.max_content_length")
 }
 
+// TestLimitIsLearnt: what was too large once is not tried with every batch.
+func TestLimitIsLearnt(t *testing.T) {
+	f, target := newFake(t, nil)
+	refused := 0
+	f.request = func(_ int, w http.ResponseWriter, body []byte, _ func()) bool {
+		if len(body) <= 250_000 {
+			return false
+		}
+		refused++
+		w.WriteHeader(413)
+		return true
+	}
+	for round := range int64(3) {
+		var changes []sink.Change
+		for id := range int64(50) {
+			changes = append(changes, put(noted, change.Version(100+round*50+id), row(round*50+id, change.StringValue(strings.Repeat("x", 20_000)))))
+		}
+		apply(t, target, changes...)
+		if round == 0 && refused == 0 || round > 0 && refused > 0 {
+			t.Errorf("round %d: %d requests were too large", round, refused)
+		}
+		refused = 0
+	}
+	f.holds(t, 0, 149)
+}
+
 // TestLimitOfRealServers sends more than the servers take: they answer 413, or would close the connection on a large body.
 func TestLimitOfRealServers(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *place) {
@@ -356,6 +386,7 @@ func TestBatchesAreSplit(t *testing.T) {
 
 // TestAnswersThatDoNotArrive: whether a request was done is not known then, and it is sent again.
 func TestAnswersThatDoNotArrive(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f, target := newFake(t, func(c *elasticsearch.Config) { c.Timeout = 100 * time.Millisecond })
 	f.request = func(n int, _ http.ResponseWriter, _ []byte, apply func()) bool {
 		apply()
@@ -378,6 +409,7 @@ func TestAnswersThatDoNotArrive(t *testing.T) {
 
 // TestFaultsNeverLoseOrBend sends random histories through a server with all of these faults, from several owners at once.
 func TestFaultsNeverLoseOrBend(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))

@@ -51,7 +51,7 @@ func (t *Target) checkLargest(ctx context.Context) []sink.Finding {
 		if node.HTTP.Max > 0 && node.HTTP.Max < int64(t.config.BulkBytes) {
 			return []sink.Finding{{Level: sink.Warning, Where: t.client.base,
 				What: fmt.Sprintf("bulk_bytes is %d, the server takes requests of %d bytes", t.config.BulkBytes, node.HTTP.Max),
-				Why:  "every large batch is sent once in vain, and a row larger than that stops its table",
+				Why:  "large batches are sent in vain at first, and a row larger than that stops its table",
 				Mend: fmt.Sprintf("set elasticsearch.bulk_bytes to %d, or raise http.max_content_length", node.HTTP.Max)}}
 		}
 	}

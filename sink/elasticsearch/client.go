@@ -29,10 +29,10 @@ type client struct {
 const (
 	// connectionsMax bounds idle connections; each partition in flight uses one.
 	connectionsMax = 64
-	// largeBody is from where on a request first asks whether its body is welcome: a server that finds it too large answers
-	// 413 then, where it would else close the connection in the middle of it.
-	largeBody = 1 << 20
-	// expectTime is how long such a request waits for the answer before it sends the body all the same.
+	// largeBody is from where on a body may be what a connection broke by: the server answers 413 as soon as it has seen the
+	// length, closes, and the answer is lost to whoever still writes.
+	largeBody = 64 << 10
+	// expectTime is how long a request that asks first waits for the answer before it sends its body all the same.
 	expectTime = time.Second
 	// reasonMax bounds what is read of an error's answer, in bytes.
 	reasonMax = 16 << 10
@@ -85,6 +85,9 @@ func (c *client) do(ctx context.Context, method, path string, body, into any) er
 		return err
 	}
 	response, err := c.http.Do(request)
+	if err != nil && ctx.Err() == nil && !os.IsTimeout(err) && request.ContentLength >= largeBody {
+		response, err = c.ask(ctx, method, path, body)
+	}
 	if err != nil {
 		return err
 	}
@@ -102,14 +105,25 @@ func (c *client) do(ctx context.Context, method, path string, body, into any) er
 	return nil
 }
 
+// ask sends a request that first asks whether its body is welcome. That it closes the connection after it is what makes
+// net/http keep the body back when the answer is no.
+func (c *client) ask(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	request, err := c.request(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Expect", "100-continue")
+	request.Close = true
+	return c.http.Do(request)
+}
+
 func (c *client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
 	kind := "application/json"
 	var reader io.Reader
-	size := 0
 	switch body := body.(type) {
 	case nil:
 	case []byte:
-		kind, reader, size = "application/x-ndjson", bytes.NewReader(body), len(body)
+		kind, reader = "application/x-ndjson", bytes.NewReader(body)
 	default:
 		b, err := json.Marshal(body)
 		if err != nil {
@@ -122,9 +136,6 @@ func (c *client) request(ctx context.Context, method, path string, body any) (*h
 		return nil, err
 	}
 	request.Header.Set("Content-Type", kind)
-	if size >= largeBody {
-		request.Header.Set("Expect", "100-continue")
-	}
 	switch {
 	case c.apiKey != "":
 		request.Header.Set("Authorization", "ApiKey "+c.apiKey)

@@ -40,7 +40,7 @@ type Config struct {
 	KeepTombstones time.Duration `yaml:"keep_tombstones"`
 
 	// BulkBytes is the largest _bulk request; a single document that is larger goes alone. The server refuses requests
-	// above http.max_content_length: those are halved and sent again.
+	// above http.max_content_length: those are halved and sent again, and later ones are smaller.
 	BulkBytes config.Size `yaml:"bulk_bytes"`
 
 	// Timeout bounds one request. What was sent may still be done after it; versions make that harmless.
@@ -55,6 +55,9 @@ const (
 	Tombstone = "tombstone"
 	Delete    = "delete"
 )
+
+// bulkBytesMin is the least BulkBytes: with less, each request costs more than its documents.
+const bulkBytesMin = 64 << 10
 
 // Default returns the settings that hold where the page says nothing.
 func Default() Config {
@@ -80,7 +83,7 @@ func (c *Config) Check(report func(path, problem string)) {
 	if c.Deletes != Tombstone && c.Deletes != Delete {
 		report("deletes", fmt.Sprintf("%q: want %s or %s", c.Deletes, Tombstone, Delete))
 	}
-	if c.BulkBytes < 64<<10 {
+	if c.BulkBytes < bulkBytesMin {
 		report("bulk_bytes", fmt.Sprintf("%d: want 64KiB or more", c.BulkBytes))
 	}
 	if c.KeepTombstones < time.Minute {

@@ -70,7 +70,7 @@ func newPipeline(t *testing.T, kind testbed.SearchKind) *pipeline {
 	}
 	p.register(reg.URL())
 	p.page = filepath.Join(t.TempDir(), "search.yaml")
-	text := fmt.Sprintf("group: g\nkafka: {brokers: [%q], registry: %q}\ntopics: [\"src.shop.*\"]\nsession_timeout: 2s\nretry_stopped: 1s\nbatch: {max_rows: 100}\n"+
+	text := fmt.Sprintf("group: g\nkafka: {brokers: [%q], registry: %q}\ntopics: [\"src.shop.*\"]\nsession_timeout: 6s\nretry_stopped: 1s\nbatch: {max_rows: 100}\n"+
 		"elasticsearch: {url: %q, create_indexes: true, index: %q, bulk_bytes: 64KiB}\n", broker.Address(), reg.URL(), p.place.base, p.place.prefix+"{db}.{table}")
 	if err := os.WriteFile(p.page, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

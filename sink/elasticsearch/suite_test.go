@@ -19,14 +19,14 @@ func suite(t *testing.T, kind testbed.SearchKind, histories int, with func(*elas
 	}})
 }
 
-func TestSuite(t *testing.T)             { suite(t, testbed.Elasticsearch, 6, nil) }
-func TestSuiteOnOpenSearch(t *testing.T) { suite(t, testbed.OpenSearch, 6, nil) }
+func TestSuite(t *testing.T)             { suite(t, testbed.Elasticsearch, 4, nil) }
+func TestSuiteOnOpenSearch(t *testing.T) { suite(t, testbed.OpenSearch, 3, nil) }
 
 func TestSuiteOfEnvelopes(t *testing.T) {
-	suite(t, testbed.Elasticsearch, 2, func(c *elasticsearch.Config) { c.Documents = elasticsearch.Envelope })
+	suite(t, testbed.Elasticsearch, 1, func(c *elasticsearch.Config) { c.Documents = elasticsearch.Envelope })
 }
 
 // TestSuiteWithoutTombstones stays within index.gc_deletes.
 func TestSuiteWithoutTombstones(t *testing.T) {
-	suite(t, testbed.OpenSearch, 2, func(c *elasticsearch.Config) { c.Deletes = elasticsearch.Delete })
+	suite(t, testbed.OpenSearch, 1, func(c *elasticsearch.Config) { c.Deletes = elasticsearch.Delete })
 }

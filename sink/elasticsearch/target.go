@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -19,6 +20,7 @@ type Target struct {
 	log        *slog.Logger
 	now        func() time.Time
 	purgeEvery time.Duration
+	bulkBytes  atomic.Int64 // at most the config's: what the server was found to take
 
 	mu      sync.Mutex           // guards the following
 	purged  map[string]time.Time // by alias: when its tombstones were last looked through
@@ -40,8 +42,10 @@ func New(config Config, setup sink.Setup) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Target{config: config, client: c, log: setup.Log, now: time.Now, purgeEvery: purgeEvery,
-		purged: make(map[string]time.Time), aliases: make(map[string]string)}, nil
+	t := &Target{config: config, client: c, log: setup.Log, now: time.Now, purgeEvery: purgeEvery,
+		purged: make(map[string]time.Time), aliases: make(map[string]string)}
+	t.bulkBytes.Store(int64(config.BulkBytes))
+	return t, nil
 }
 
 // Close lets go of idle connections.

@@ -21,7 +21,11 @@ func (t *Target) Check(ctx context.Context, _ string, tables []*change.Table) ([
 			if !errors.As(err, &p) || ctx.Err() != nil {
 				return found, err
 			}
-			found = append(found, sink.Finding{Level: sink.Wrong, Where: s.where(), What: p.Error(), Why: p.Why, Mend: p.Mend})
+			why := p.Why
+			if why == "" {
+				why = "nothing can be applied to this shard"
+			}
+			found = append(found, sink.Finding{Level: sink.Wrong, Where: s.where(), What: p.Error(), Why: why, Mend: p.Mend})
 		}
 	}
 	return found, nil

@@ -126,6 +126,7 @@ func (w *worker) outlast(err error, tries int) bool {
 	if w.ended() || errors.Is(err, context.Canceled) && w.s.hard.Err() != nil {
 		return false
 	}
+	err = withReason(err)
 	w.mu.Lock()
 	w.view.err, w.view.tries = err, tries
 	w.mu.Unlock()
@@ -138,6 +139,24 @@ func (w *worker) outlast(err error, tries int) bool {
 		w.s.fail(err)
 		return false
 	}
+}
+
+// withReason says why an error of the target or the brokers matters, where nobody has said it.
+func withReason(err error) error {
+	var p *change.Problem
+	if !errors.As(err, &p) || p.Why != "" {
+		return err
+	}
+	said := &change.Problem{Kind: p.Kind, What: err.Error(), Mend: p.Mend, See: p.See, Table: p.Table}
+	switch p.Kind {
+	case change.Retry:
+		said.Why = "nothing is lost: the log keeps what is not applied, and it goes on where the target stands"
+	case change.Configuration:
+		said.Why = "nothing can be applied, and trying again would not help"
+	default:
+		return err
+	}
+	return said
 }
 
 func (w *worker) retry(err error, tries int) bool {

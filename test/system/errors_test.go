@@ -136,7 +136,7 @@ func TestARowTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.says(address, 20*time.Second, "table shop.orders") // it stays stopped until somebody says that it is mended
-	b.ends("sluice", "crawl", "start", "shop.orders", "--config", "source.yaml")
+	b.ends("sluice", "crawl", "start", "shop.orders", "--config", config)
 	b.becomesReady(address, 20*time.Second)
 	b.settled(config, time.Minute)
 	b.compareTopic(cdc(m), "orders")
@@ -195,6 +195,8 @@ func TestTopicsStop(t *testing.T) {
 	config := b.file("sink.yaml", strings.Replace(b.sinkText(shard), "create_tables: true", "create_tables: false", 1)+"http: "+address+"\n")
 
 	b.golden("doctor-sink-bad", b.ends("sluice-sink-mysql", "doctor", "--config", config))
+	b.golden("sink-wrong-password", b.ends("sluice-sink-mysql", "--config",
+		b.file("guess.yaml", strings.Replace(b.sinkText(shard), "password: app", "password: guess", 1))))
 	exec1(t, target, "CREATE TABLE shop.orders LIKE shop.narrow", "CREATE TABLE shop.foreign_content (id INT PRIMARY KEY, "+
 		"_sluice_version BIGINT NOT NULL DEFAULT 0 INVISIBLE, _sluice_source SMALLINT UNSIGNED NOT NULL DEFAULT 0 INVISIBLE)")
 	b.start("sink", "sluice-sink-mysql", "", []string{"--config", config})
@@ -205,11 +207,33 @@ func TestTopicsStop(t *testing.T) {
 	b.equal(db, target, "orders")
 	b.equal(db, target, "foreign_content") // up to the record in question
 
+	if err := shard.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	exec1(t, db, "INSERT INTO shop.orders VALUES (3, 'shard away')")
+	down := b.says(address, 30*time.Second, "partition shop.shop.orders[0]: the server cannot be reached")
+	b.golden("shard-down", "GET /readyz\n"+section(down, "partition shop.shop.orders[0]"))
+	if err := shard.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.equal(db, target, "orders")
+
 	exec1(t, target, "ALTER TABLE shop.narrow ADD COLUMN price DECIMAL(8,2) NULL")
 	b.equal(db, target, "narrow")
 	b.golden("topics-stopped-one", b.says(address, 10*time.Second, "topic shop.shop.foreign_content"))
 	b.file("sink.yaml", strings.Replace(b.sinkText(shard), `["shop.shop.*"]`, `["shop.shop.orders", "shop.shop.narrow"]`, 1))
 	b.golden("doctor-sink-good", b.ends("sluice-sink-mysql", "doctor", "--config", config))
+}
+
+// section returns the one reason of those that /readyz gives.
+func section(said, reason string) string {
+	_, from, _ := strings.Cut(said, "\n"+reason)
+	lines := strings.SplitAfter(reason+from, "\n")
+	n := 1
+	for n < len(lines) && strings.HasPrefix(lines[n], "  ") {
+		n++
+	}
+	return strings.Join(lines[:n], "")
 }
 
 // foreignRecord writes a record that sluice-source never would.

@@ -102,6 +102,11 @@ func TestSourceTopicsChanged(t *testing.T) {
 	b.compareTopic(cdc(m), "fine")
 
 	p.Kill()
+	refused := b.begin("refused", "", config, []string{"--forget", "shop.widened"})
+	if code := b.ends(refused, 10*time.Second); code != 2 || !strings.Contains(refused.Log(), "kafka-topics --delete --topic shop.shop.widened") {
+		t.Errorf("--forget with the same topic: exit code %d\n%s", code, refused.LogTail(5))
+	}
+	b.deleteTopic("shop.shop.widened")
 	p = b.begin("forgetting", "", config, []string{"--forget", "shop.gone", "--forget", "shop.remade", "--forget", "shop.widened", "--forget", "shop.live_remade"})
 	write("in the end")
 	b.caughtUp(m, config, 30*time.Second)

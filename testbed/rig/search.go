@@ -79,7 +79,11 @@ func fieldOf(kind string, value []byte) any {
 	switch {
 	case value == nil:
 		return nil
-	case strings.HasSuffix(kind, "int"), kind == "decimal", kind == "double", kind == "float", kind == "year":
+	case kind == "float": // it was read as a DOUBLE, exactly; the document has the shortest number that is the same FLOAT
+		if f, err := strconv.ParseFloat(text, 64); err == nil {
+			return json.Number(strconv.FormatFloat(f, 'g', -1, 32))
+		}
+	case strings.HasSuffix(kind, "int"), kind == "decimal", kind == "double", kind == "year":
 		return json.Number(text)
 	case kind == "bit":
 		return text != "\x00"

@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
+	"slices"
 )
 
 // ShopTables are the shop's tables, in the order in which they are shown.
@@ -43,7 +43,7 @@ func (s Shop) parts() (customers, orders, items, products int) {
 
 // Load makes the shop and fills it by statements of many rows each.
 func (s Shop) Load(ctx context.Context, db *sql.DB) error {
-	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+s.Database); err != nil {
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+s.Database+" CHARACTER SET utf8mb4"); err != nil {
 		return err
 	}
 	conn, err := db.Conn(ctx)
@@ -51,8 +51,9 @@ func (s Shop) Load(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	defer conn.Close()
-	for _, q := range append([]string{"USE " + s.Database, "SET time_zone = '+00:00'", "SET SESSION cte_max_recursion_depth = 100000000"}, shopSchema...) {
-		if _, err := conn.ExecContext(ctx, q); err != nil && !strings.Contains(q, "cte_max") { // MariaDB has another word and needs none
+	deep := []string{"SET SESSION cte_max_recursion_depth = 100000000", "SET SESSION max_recursive_iterations = 100000000"} // MySQL's word, MariaDB's word
+	for _, q := range append(append([]string{"USE " + s.Database, "SET time_zone = '+00:00'"}, deep...), shopSchema...) {
+		if _, err := conn.ExecContext(ctx, q); err != nil && !slices.Contains(deep, q) {
 			return fmt.Errorf("%.40s: %w", q, err)
 		}
 	}
@@ -94,7 +95,7 @@ func (s Shop) Empty(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	defer conn.Close()
-	for _, q := range append([]string{"CREATE DATABASE " + s.Database, "USE " + s.Database}, shopSchema...) {
+	for _, q := range append([]string{"CREATE DATABASE " + s.Database + " CHARACTER SET utf8mb4", "USE " + s.Database}, shopSchema...) {
 		if _, err := conn.ExecContext(ctx, q); err != nil {
 			return fmt.Errorf("%.40s: %w", q, err)
 		}

@@ -1,0 +1,108 @@
+package source
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/mysql/gtid"
+	"github.com/sluice-cdc/sluice/source/binlog"
+	"github.com/sluice-cdc/sluice/source/merge"
+	"github.com/sluice-cdc/sluice/source/publish"
+	"github.com/sluice-cdc/sluice/testbed/localbroker"
+)
+
+// newTestLoop returns a loop that publishes to a local broker and has no server.
+func newTestLoop(t *testing.T) *loop {
+	t.Helper()
+	broker, err := localbroker.Start(t.Context(), localbroker.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	cfg := Default()
+	cfg.Name, cfg.Kafka.Brokers, cfg.Kafka.Replication = "test", []string{broker.Address()}, 1
+	pub, err := publish.Open(t.Context(), publish.Config{Kafka: cfg.Kafka, Prefix: cfg.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pub.Close)
+	return &loop{
+		cfg: &cfg, pub: pub, stats: newStats("test", ""), queue: newQueue(cfg.Limits.QueueBytes), merger: merge.New(merge.Limits{}),
+		published: gtid.New(gtid.MySQL), delivered: gtid.New(gtid.MySQL), committed: time.Now(),
+		tables: map[change.TableName]*table{}, openXA: map[string]*kafka.XAState{}, calls: make(chan func(context.Context) error, 1),
+	}
+}
+
+// A backlog in which few events are of captured tables must not keep a Kafka transaction open until the brokers abort it: the
+// source would begin again at the same place, for ever.
+func TestSmallTransactionInALongBacklog(t *testing.T) {
+	l := newTestLoop(t)
+	state := kafka.TableState{Table: change.TableName{DB: "a", Name: "b"}}
+	if err := l.pub.Set(&state); err != nil {
+		t.Fatal(err)
+	}
+	l.dirty = true
+	for began := time.Now(); time.Since(began) < 2*l.cfg.Limits.CheckpointEvery && l.pub.Age() > 0; time.Sleep(10 * time.Millisecond) {
+		if len(l.queue.events) == 0 {
+			l.queue.events <- &binlog.Event{Kind: binlog.Idle}
+		}
+		if err := l.settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.pub.Age() > 0 {
+		t.Errorf("the transaction is open for %v and the queue is not empty", l.pub.Age())
+	}
+}
+
+// A commit that has begun when the session ends comes to its end.
+func TestCommitOutlivesTheSession(t *testing.T) {
+	l := newTestLoop(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.dirty = true
+	if err := l.commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if l.dirty {
+		t.Error("nothing was committed")
+	}
+}
+
+// lasting ends some time after its parent, and not before.
+func TestLasting(t *testing.T) {
+	parent, end := context.WithCancel(t.Context())
+	ctx, cancel := lasting(parent, 50*time.Millisecond)
+	defer cancel()
+	end()
+	if ctx.Err() != nil {
+		t.Error("it ended with its parent")
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second):
+		t.Error("it did not end")
+	}
+}
+
+// XA COMMIT of a transaction that is not known comes as two events: what is between them is still the transaction, so that
+// without GTIDs reading never resumes within it.
+func TestUnknownXAKeepsTheTransactionOpen(t *testing.T) {
+	l := newTestLoop(t)
+	l.published, l.delivered = nil, nil
+	start := change.Position{File: "binlog.000001", Offset: 100}
+	for _, ev := range []*binlog.Event{
+		{Kind: binlog.Begin, Start: start, Position: change.Position{File: start.File, Offset: 150}},
+		{Kind: binlog.UnknownXA, Start: start, XID: "X'61',X'',1", Position: change.Position{File: start.File, Offset: 150}},
+	} {
+		if err := l.take(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := l.state(); s.Offset != 100 {
+		t.Errorf("the checkpoint is at %s:%d, within the transaction", s.File, s.Offset)
+	}
+}

@@ -1,0 +1,3 @@
+// Package parity reads our topics with software that is not ours: what a stock consumer in another language decodes must be what
+// was written.
+package parity
