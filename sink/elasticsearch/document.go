@@ -57,7 +57,7 @@ type writer struct {
 // action writes the lines of one change.
 func (w *writer) action(c *sink.Change) error {
 	verb := "index"
-	if c.Op == change.Delete {
+	if c.Op == change.Delete && w.config.Deletes == Delete {
 		verb = "delete"
 	}
 	dst := append(append(append(w.buffer, `{"`...), verb...), `":{"_index":`...)

@@ -1,6 +1,7 @@
 package elasticsearch_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/sluice-cdc/sluice/sink"
@@ -22,11 +23,21 @@ func suite(t *testing.T, kind testbed.SearchKind, histories int, with func(*elas
 func TestSuite(t *testing.T)             { suite(t, testbed.Elasticsearch, 4, nil) }
 func TestSuiteOnOpenSearch(t *testing.T) { suite(t, testbed.OpenSearch, 3, nil) }
 
+// long skips what the other tests meet in part: the suite once more in a mode that few choose.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("SLUICE_LONG") == "" {
+		t.Skip("the suite in this mode runs with SLUICE_LONG=1")
+	}
+}
+
 func TestSuiteOfEnvelopes(t *testing.T) {
-	suite(t, testbed.Elasticsearch, 1, func(c *elasticsearch.Config) { c.Documents = elasticsearch.Envelope })
+	long(t)
+	suite(t, testbed.Elasticsearch, 4, func(c *elasticsearch.Config) { c.Documents = elasticsearch.Envelope })
 }
 
 // TestSuiteWithoutTombstones stays within index.gc_deletes.
 func TestSuiteWithoutTombstones(t *testing.T) {
-	suite(t, testbed.OpenSearch, 1, func(c *elasticsearch.Config) { c.Deletes = elasticsearch.Delete })
+	long(t)
+	suite(t, testbed.OpenSearch, 4, func(c *elasticsearch.Config) { c.Deletes = elasticsearch.Delete })
 }

@@ -195,7 +195,7 @@ func (s *Sink) pollGroup(ctx context.Context) {
 // fail ends the process with the error; the first one counts.
 func (s *Sink) fail(err error) {
 	select {
-	case s.fatal <- err:
+	case s.fatal <- withReason(err):
 	default:
 	}
 }

@@ -123,6 +123,11 @@ func (b *bed) start(name, program, tags string, args []string, env ...string) *r
 		if err := p.Stop(20 * time.Second); err != nil {
 			b.t.Logf("%s: %v", name, err)
 		}
+		for _, never := range []string{"DATA RACE", "panic:"} { // the first with GOFLAGS=-race
+			if at := strings.Index(p.Log(), never); at >= 0 {
+				b.t.Errorf("%s: %.2000s", name, p.Log()[at:])
+			}
+		}
 		if b.t.Failed() {
 			b.t.Logf("--- the end of %s's log\n%s", name, p.LogTail(40))
 		}

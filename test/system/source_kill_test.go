@@ -29,7 +29,7 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 	p := b.begin("source", "faultpoints", config, nil)
 	b.says(p, 10*time.Second, "crawl begins")
 	crawls++
-	stop := l.during(t, 150, 10*time.Millisecond)
+	stop := l.during(t, 150, 20*time.Millisecond)
 	time.Sleep(300 * time.Millisecond)
 	p.Kill()
 	for range size(1, 5) {
@@ -41,7 +41,7 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 				b.cli("crawl", "start", "shop.ledger", "--config", config)
 				crawls++
 			}
-			b.killed(t, config, fmt.Sprintf("%s:%d", name, passage(random, name)), 20*time.Second)
+			b.killed(t, config, fmt.Sprintf("%s:%d", name, passage(random, name)), 30*time.Second)
 			kills++
 		}
 	}
