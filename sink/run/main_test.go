@@ -173,8 +173,8 @@ func TestDoctor(t *testing.T) {
 	}
 	code, text := examine()
 	want := fmt.Sprintf(`kafka %s
-  ✓ 1 brokers answer
-  ✓ 1 topics match
+  ✓ 1 broker
+  ✓ 1 topic to read
 topic %s
   ! min.compaction.lag.ms is 0
       why    any change may be compacted away: moves between shards look at all shards, and history would have holes
@@ -182,9 +182,10 @@ topic %s
 group g
   ✓ nothing has been read yet: a run begins at the log's start, 2 partitions, 2 offsets wait
 registry %s
-  ✓ it answers, with 1 tables
+  ✓ it answers, with the schemas of 1 table
 memory
   ✓ the target is a map in this process
+nothing is wrong, 1 to look at
 `, w.address, a.topic, a.topic, w.url)
 	if diff := cmp.Diff(want, text); code != 0 || diff != "" {
 		t.Errorf("exit %d (-want +got):\n%s", code, diff)
