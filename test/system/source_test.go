@@ -2,13 +2,16 @@ package system
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema"
+	"github.com/sluice-cdc/sluice/source"
+	"github.com/sluice-cdc/sluice/source/crawl"
 	"github.com/sluice-cdc/sluice/testbed"
 	"github.com/sluice-cdc/sluice/testbed/rig"
 )
@@ -19,42 +22,32 @@ func cdc(m *testbed.MySQL) mysql.Config {
 	return mysql.Config{Address: m.Address(), User: "cdc", Password: "cdc"}
 }
 
-// settled waits until a source has published all that the server has: its topic-side position does not move any more and
-// no crawl runs.
+// settled waits until a live source has nothing more to publish: its position does not move any more and no crawl runs.
 func (b *bed) settled(config string, within time.Duration) {
 	b.t.Helper()
-	last, same := "", 0
-	var out string
-	defer func() {
-		if b.t.Failed() {
-			b.t.Log(out)
-		}
-	}()
+	var last string
+	same := 0
 	eventually(b.t, within, "the source has published everything", func() bool {
-		p := rig.New("status", b.dir+"/status.log", binary(b.t, "sluice", ""), []string{"status", "--config", config})
-		before := len(p.Log())
-		if err := p.Start(); err != nil {
-			b.t.Fatal(err)
-		}
-		if err, ok := p.Wait(20 * time.Second); err != nil {
-			b.t.Fatalf("sluice status: %v\n%s", err, p.Log())
-		} else if !ok {
-			b.t.Fatal("sluice status hangs")
-		}
-		out = p.Log()[before:]
-		busy := strings.Contains(out, "running") || strings.Contains(out, "planning") || strings.Contains(out, "sweeping")
-		line := ""
-		for _, l := range strings.Split(out, "\n") {
-			if strings.HasPrefix(l, "shop") && strings.Contains(l, "source") {
-				line = strings.Join(strings.Fields(l)[:5], " ") + strings.Join(strings.Fields(l)[7:], " ")
+		now := ""
+		for _, s := range b.statuses(config) {
+			var r source.Report
+			if json.Unmarshal(s.Report, &r) != nil || s.Role != kafka.RoleSource || time.Since(time.UnixMilli(s.Millis)) > 3*time.Second {
+				continue // what a process said before it was killed stands still, and says nothing
+			}
+			busy := r.Doing != ""
+			for _, c := range r.Crawls {
+				busy = busy || !crawl.Ended(c.State)
+			}
+			if !busy {
+				now = s.Instance + " " + r.Position.String()
 			}
 		}
-		if busy || line == "" || line != last {
-			last, same = line, 0
+		if now == "" || now != last {
+			last, same = now, 0
 			return false
 		}
 		same++
-		return same >= 3
+		return same >= 20 // of the looks that eventually takes: two statuses of the source at least
 	})
 }
 
