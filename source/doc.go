@@ -9,5 +9,5 @@
 //
 // Inside a session one goroutine, the loop, owns all state: position, version, tables, windows and the open
 // Kafka transaction. The binlog reader feeds it through a queue bounded in bytes; crawl workers, signals and
-// status ask it by closures. So there are no locks in this package but the queue's.
+// status ask it by closures. So there are no locks in this package but those of the queue and the statistics.
 package source

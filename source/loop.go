@@ -42,7 +42,7 @@ type loop struct {
 	windows    map[merge.WindowID]int // the value schema with which an open window's rows are written
 	waiting    map[merge.WindowID]*chunk
 	openXA     map[string]*kafka.XAState
-	crawls     starter //    wishes
+	crawls     starter
 	walker     binlog.Walker
 	arena      arena
 	boundaries *boundaries // nil: no transaction metadata
@@ -322,7 +322,6 @@ func (l *loop) commit(ctx context.Context) error {
 		return err
 	}
 	fault.Point("source/after-commit")
-	l.arena.reset()
 	l.dirty, l.committed = false, time.Now()
 	l.stats.committed(l.position, l.version)
 	told := l.then
@@ -405,5 +404,3 @@ func (a *arena) keep(b []byte) []byte {
 	}
 	return b[:len(b):len(b)]
 }
-
-func (a *arena) reset() {}
