@@ -184,7 +184,8 @@ func TestConnectionsLost(t *testing.T) {
 	m := st.manager(func(c *Config) { c.Bytes = 10 << 10 })
 	id := st.begin(m, Request{Table: s.table("t"), ID: "t"})
 	defer st.run(m)()
-	for kills := 0; m.Busy(); kills++ {
+	eventually(t, "the stream reads", s.streams) // before that its connection looks like one that reads rows
+	for kills := 0; m.Busy() && !t.Failed(); kills++ {
 		if kills < 20 {
 			s.killReads()
 		}
@@ -194,6 +195,13 @@ func TestConnectionsLost(t *testing.T) {
 		t.Fatalf("%s: %s", p.State, p.Reason)
 	}
 	st.once("t", 30000)
+}
+
+// streams reports whether the source's account reads the binlog.
+func (s *server) streams() bool {
+	var n int
+	err := s.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'cdc' AND COMMAND = 'Binlog Dump GTID'").Scan(&n)
+	return err == nil && n > 0
 }
 
 // killReads kills the sessions of the source's account that read rows.
