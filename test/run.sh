@@ -28,7 +28,7 @@ run() {
 	if [ "${PIPESTATUS[0]}" -ne 0 ]; then
 		failed=1
 		echo "---- what failed"
-		grep -nE -A80 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
+		grep -nE -B40 -A60 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
 	fi
 	[ "$name" = servers ] && grep -E '^--- SKIP' "$log" | sed -E 's/^--- SKIP: ([^ ]*).*/skip \1/' >>"$SLUICE_MET"
 }
