@@ -233,10 +233,7 @@ func dropUnknown(ctx context.Context, adm *kadm.Client, name string, s TopicSett
 }
 
 func compareConfigs(ctx context.Context, adm *kadm.Client, name string, want []TopicConfig) (notes []string, err error) {
-	described, err := adm.DescribeTopicConfigs(ctx, name)
-	if err == nil && len(described) == 1 {
-		err = described[0].Err
-	}
+	described, err := describeSettled(ctx, adm, name)
 	if errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
 		return []string{fmt.Sprintf("the settings of %s cannot be read: no permission for DescribeConfigs", name)}, nil
 	}
@@ -250,6 +247,26 @@ func compareConfigs(ctx context.Context, adm *kadm.Client, name string, want []T
 		}
 	}
 	return judgeConfigs(name, have, want)
+}
+
+// describeSettled asks for a topic's settings. A broker that has told of a new topic may for a moment still say that it does
+// not know it: its settings come to it after its name.
+func describeSettled(ctx context.Context, adm *kadm.Client, name string) (kadm.ResourceConfigs, error) {
+	deadline := time.Now().Add(topicSettle)
+	for tries := 1; ; tries++ {
+		described, err := adm.DescribeTopicConfigs(ctx, name)
+		if err == nil && len(described) == 1 {
+			err = described[0].Err
+		}
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) || time.Now().After(deadline) {
+			return described, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(backoff(tries)):
+		}
+	}
 }
 
 func nonEmpty(n int) error {
