@@ -76,6 +76,7 @@ func TestSourceOutlasts(t *testing.T) {
 	config := b.file("source.yaml", b.sourceText(m)+"http: "+address+"\n")
 	source := b.start("source", "sluice-source", "", []string{"--config", config})
 	b.becomesReady(address, 20*time.Second)
+	b.settled(config, 20*time.Second) // the first row by the crawl, so that the others come by the stream alone
 
 	if err := m.Shutdown(); err != nil {
 		t.Fatal(err)
