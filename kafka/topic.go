@@ -121,39 +121,41 @@ type Topic struct {
 	Notes      []string // settings that could not be asked for or differ from what is advised; for the log and doctor
 }
 
-// topicSettle is how long to wait for a new topic to be known to all brokers.
+// topicSettle is how long to wait until what one broker says of a topic is what the controller has decided.
 const topicSettle = 30 * time.Second
 
 // EnsureTopic makes the topic, or reads one that exists and compares its settings with what is needed. A setting
 // that the broker does not know (the local broker has no min.compaction.lag.ms) is noted. Settings that are wrong
 // give one Problem with all of them and the command that sets them; they are never changed behind the operator's
 // back.
+//
+// A broker learns of topics behind the controller: it may not yet know one that was just made, know its name before its
+// settings, or still show one that was just deleted. So each of these is looked at anew, from the start.
 func EnsureTopic(ctx context.Context, adm *kadm.Client, name string, s TopicSettings) (*Topic, error) {
-	t, err := LookupTopic(ctx, adm, name)
-	if err != nil {
-		return nil, err
-	}
-	if t != nil {
-		t.Notes, err = compareConfigs(ctx, adm, name, s.Configs)
+	var created bool
+	var made []string
+	deadline := time.Now().Add(topicSettle)
+	for tries := 1; ; tries++ {
+		t, err := LookupTopic(ctx, adm, name)
 		if err != nil {
 			return nil, err
 		}
-		return t, nil
-	}
-	created, notes, err := createTopic(ctx, adm, name, s)
-	if err != nil {
-		return nil, err
-	}
-	deadline := time.Now().Add(topicSettle)
-	for tries := 1; ; tries++ { // the controller knows it; the broker that answers us may not yet
-		if t, err = LookupTopic(ctx, adm, name); err != nil {
-			return nil, err
-		}
-		if t != nil {
-			break
+		if t == nil {
+			var here bool
+			if here, made, err = createTopic(ctx, adm, name, s); err != nil {
+				return nil, err
+			}
+			created = created || here
+		} else {
+			notes, err := compareConfigs(ctx, adm, name, s.Configs) // of a new topic: shows what the broker ignored
+			if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+				t.Created, t.Notes = created, append(made, notes...)
+				return t, err
+			}
 		}
 		if time.Now().After(deadline) {
-			return nil, &change.Problem{Kind: change.Retry, What: "a topic was made and is not there", Where: name}
+			return nil, &change.Problem{Kind: change.Retry, What: "the brokers do not agree whether a topic exists", Where: name,
+				Why: fmt.Sprintf("for %v one answer has shown it and another has not", topicSettle)}
 		}
 		select {
 		case <-ctx.Done():
@@ -161,9 +163,6 @@ func EnsureTopic(ctx context.Context, adm *kadm.Client, name string, s TopicSett
 		case <-time.After(backoff(tries)):
 		}
 	}
-	unknown, err := compareConfigs(ctx, adm, name, s.Configs) // shows what the broker ignored
-	t.Created, t.Notes = created, append(notes, unknown...)
-	return t, err
 }
 
 // LookupTopic returns the topic, or nil where there is none.
@@ -233,7 +232,10 @@ func dropUnknown(ctx context.Context, adm *kadm.Client, name string, s TopicSett
 }
 
 func compareConfigs(ctx context.Context, adm *kadm.Client, name string, want []TopicConfig) (notes []string, err error) {
-	described, err := describeSettled(ctx, adm, name)
+	described, err := adm.DescribeTopicConfigs(ctx, name)
+	if err == nil && len(described) == 1 {
+		err = described[0].Err
+	}
 	if errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
 		return []string{fmt.Sprintf("the settings of %s cannot be read: no permission for DescribeConfigs", name)}, nil
 	}
@@ -247,26 +249,6 @@ func compareConfigs(ctx context.Context, adm *kadm.Client, name string, want []T
 		}
 	}
 	return judgeConfigs(name, have, want)
-}
-
-// describeSettled asks for a topic's settings. A broker that has told of a new topic may for a moment still say that it does
-// not know it: its settings come to it after its name.
-func describeSettled(ctx context.Context, adm *kadm.Client, name string) (kadm.ResourceConfigs, error) {
-	deadline := time.Now().Add(topicSettle)
-	for tries := 1; ; tries++ {
-		described, err := adm.DescribeTopicConfigs(ctx, name)
-		if err == nil && len(described) == 1 {
-			err = described[0].Err
-		}
-		if !errors.Is(err, kerr.UnknownTopicOrPartition) || time.Now().After(deadline) {
-			return described, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(backoff(tries)):
-		}
-	}
 }
 
 func nonEmpty(n int) error {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/sluice-cdc/sluice/change"
 )
 
@@ -134,5 +136,25 @@ func TestListTopics(t *testing.T) {
 	must(t, err)
 	if len(got) != 2 || got["p.shop.orders"] != (change.TableName{DB: "shop", Name: "orders"}) || got["p.a-2Eb.c"] != (change.TableName{DB: "a.b", Name: "c"}) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// What a broker shows of a topic that is being deleted is behind what the controller knows.
+func TestATopicThatGoesWhileItIsLookedAt(t *testing.T) {
+	b := local(t)
+	name := prefixOf(t) + ".shop.orders"
+	first := b.ensure(t, name, b.config.TableSettings())
+	other := connect(t, b.cluster.ListenAddrs())
+	b.cluster.ControlKey(int16(kmsg.DescribeConfigs), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.DropControl()
+		b.cluster.SleepControl(func() {
+			if _, err := other.adm.DeleteTopics(ctxOf(t), name); err != nil {
+				t.Error(err)
+			}
+		})
+		return nil, nil, false
+	})
+	if second := b.ensure(t, name, b.config.TableSettings()); !second.Created || second.ID == first.ID {
+		t.Errorf("found %+v, first %+v", second, first)
 	}
 }
