@@ -77,13 +77,44 @@ func (x *session) exists(ctx context.Context, name change.TableName) (bool, erro
 // openTables takes up the tables of the checkpoint and those of the server that the config names. Every table is looked at
 // before anything is published: what the preflight refuses, it refuses all at once.
 func (x *session) openTables(ctx context.Context) error {
-	l := x.loop
 	saved := x.pub.Checkpoint()
-	var stops []func() error // done when nobody else is waited for: they open a Kafka transaction
-	for name, state := range saved.Tables {
+	stops, err := x.savedTables(ctx, saved.Tables)
+	if err != nil {
+		return err
+	}
+	wanted, err := x.wantedTables(ctx)
+	if err != nil {
+		return err
+	}
+	if err := x.preflightTables(ctx, wanted); err != nil {
+		return err
+	}
+	if x.accept.Anew {
+		for xid, open := range x.loop.openXA {
+			delete(x.loop.openXA, xid)
+			stops = append(stops, func() error { return x.pub.Delete(open) })
+		}
+	}
+	for _, stop := range stops {
+		if err := stop(); err != nil {
+			return err
+		}
+	}
+	var progress []crawl.Progress
+	for _, c := range saved.Crawls {
+		progress = append(progress, *c)
+	}
+	return x.openCrawls(ctx, progress, wanted)
+}
+
+// savedTables takes up the tables of the checkpoint. It returns what is to be published of them (tables that stop, or that
+// begin anew), which is done when nobody else is waited for: it opens a Kafka transaction.
+func (x *session) savedTables(ctx context.Context, saved map[change.TableName]*kafka.TableState) (stops []func() error, err error) {
+	l := x.loop
+	for name, state := range saved {
 		if slices.Contains(x.accept.Forget, name) {
 			if err := x.newIncarnation(ctx, state); err != nil {
-				return err
+				return nil, err
 			}
 			stops = append(stops, func() error { return x.pub.Delete(state) })
 			continue
@@ -103,7 +134,7 @@ func (x *session) openTables(ctx context.Context) error {
 			err = x.poisoned[name]
 		}
 		if err != nil && change.SeverityOf(err) != change.Poison {
-			return err
+			return nil, err
 		}
 		if err != nil {
 			stops = append(stops, func() error {
@@ -112,9 +143,14 @@ func (x *session) openTables(ctx context.Context) error {
 			})
 		}
 	}
+	return stops, nil
+}
+
+// wantedTables returns the server's tables that the config names. The account must be able to read them.
+func (x *session) wantedTables(ctx context.Context) ([]change.TableName, error) {
 	names, err := mysql.ListTables(ctx, x.db)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var wanted []change.TableName
 	for _, name := range names {
@@ -124,33 +160,15 @@ func (x *session) openTables(ctx context.Context) error {
 	}
 	grants, err := mysql.CheckGrants(ctx, x.db, x.facts, wanted)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := refuse(findingsAt(x.cfg.MySQL.Address, x.facts, grants), func(f mysql.Finding) { x.log.Warn(f.What, "mend", f.Mend) }); err != nil {
-		return err
+		return nil, err
 	}
-	if len(wanted) == 0 && len(l.tables) == 0 {
+	if len(wanted) == 0 && len(x.loop.tables) == 0 {
 		x.log.Warn("no table matches the config yet", "tables_on_server", len(names))
 	}
-	if err := x.preflightTables(ctx, wanted); err != nil {
-		return err
-	}
-	if x.accept.Anew {
-		for xid, open := range l.openXA {
-			delete(l.openXA, xid)
-			stops = append(stops, func() error { return x.pub.Delete(open) })
-		}
-	}
-	for _, stop := range stops {
-		if err := stop(); err != nil {
-			return err
-		}
-	}
-	var progress []crawl.Progress
-	for _, c := range saved.Crawls {
-		progress = append(progress, *c)
-	}
-	return x.openCrawls(ctx, progress, wanted)
+	return wanted, nil
 }
 
 // preflightTables refuses tables that cannot be captured, all at once. Tables that the checkpoint knows are not refused

@@ -368,7 +368,7 @@ func (t *Target) checkOverwrite(tab *table, b *sink.Batch) error {
 	}
 	p := &change.Problem{Kind: change.Poison, Table: tab.source, Where: "topic " + b.Topic,
 		Why:  "changes of several partitions come in no order between them, and without a version the older may win",
-		Mend: "use mode: versioned, or a topic with one partition"}
+		Mend: "use mode: versioned, or a topic with one partition (the source's tables: partitions: 1, before the topic is made)"}
 	if tab.secondary {
 		p.What = "table " + tab.source.String() + " has unique keys besides the primary and is to be overwritten"
 		return p

@@ -1,8 +1,11 @@
 package binlog
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 
@@ -71,16 +74,57 @@ func (d *decoder) event(raw []byte) error {
 	if err != nil {
 		return d.fail(h, err)
 	}
+	return d.take(h, func() error {
+		if h.kind == typePayload {
+			return d.payload(bytes.NewReader(raw[headerLength:]), func() error { return nil })
+		}
+		d.position = d.after(h)
+		return d.dispatch(h, raw)
+	})
+}
+
+// stream takes a compressed transaction whose bytes, from the header on, are still to come. Its rows are delivered before
+// the checksum can be looked at, its end after that: if the checksum is wrong, the transaction is read again, the rows that
+// were delivered are compared with those that then come (RowChecksum), and where they differ their tables are crawled.
+func (d *decoder) stream(raw io.Reader) error {
+	var head [headerLength]byte
+	if _, err := io.ReadFull(raw, head[:]); err != nil {
+		return d.fail(header{kind: typePayload}, errTruncated)
+	}
+	h := headerOf(head[:])
+	length := int64(h.length) - headerLength
+	if d.checksum {
+		length -= checksumLength
+	}
+	if length < 0 {
+		return d.fail(h, errTruncated)
+	}
+	sum := crc32.NewIEEE()
+	sum.Write(head[:])
+	body := io.TeeReader(io.LimitReader(raw, length), sum)
+	return d.take(h, func() error {
+		return d.payload(body, func() error {
+			if _, err := io.Copy(io.Discard, body); err != nil || !d.checksum {
+				return err
+			}
+			var want [checksumLength]byte
+			if _, err := io.ReadFull(raw, want[:]); err != nil {
+				return errTruncated
+			}
+			if sum.Sum32() != binary.LittleEndian.Uint32(want[:]) {
+				return errChecksum
+			}
+			return nil
+		})
+	})
+}
+
+// take lets read take the event's content, and places what comes of it: handle has then heard of the position behind it.
+func (d *decoder) take(h header, read func() error) error {
 	d.told = false
 	next := d.after(h)
 	d.before, d.tx.end = d.position, next
-	if h.kind == typePayload {
-		err = d.payload(raw[headerLength:])
-	} else {
-		d.position = next
-		err = d.dispatch(h, raw)
-	}
-	if err != nil {
+	if err := read(); err != nil {
 		return d.fail(h, err)
 	}
 	d.position = later(d.position, next)
@@ -144,32 +188,41 @@ func (d *decoder) after(h header) change.Position {
 	return p
 }
 
-// payload reads a compressed transaction. The position stays before it until its end.
-func (d *decoder) payload(body []byte) error {
+// payload reads a compressed transaction. The position stays before it until its end, and the last of its events is held
+// back until verify has said that all of its bytes are right.
+func (d *decoder) payload(body io.Reader, verify func() error) error {
 	p, err := openPayload(body)
 	if err != nil {
 		return err
 	}
 	defer p.close()
+	var last []byte
 	for {
 		raw, err := p.next()
-		if errors.Is(err, io.EOF) {
-			return nil
+		ended := errors.Is(err, io.EOF)
+		if ended {
+			err = verify()
 		}
-		if err != nil {
+		if err == nil && last != nil {
+			err = d.inner(last)
+		}
+		if ended || err != nil {
 			return err
 		}
-		h, err := parseHeader(raw)
-		if err != nil {
-			return err
-		}
-		if h.kind == typePayload {
-			return errors.New("a transaction payload within a transaction payload")
-		}
-		if err := d.dispatch(h, raw); err != nil {
-			return err
-		}
+		last = raw
 	}
+}
+
+// inner takes an event of a compressed transaction.
+func (d *decoder) inner(raw []byte) error {
+	h, err := parseHeader(raw)
+	if err != nil {
+		return err
+	}
+	if h.kind == typePayload {
+		return errors.New("a transaction payload within a transaction payload")
+	}
+	return d.dispatch(h, raw)
 }
 
 // dispatch takes one event without its checksum.

@@ -60,21 +60,38 @@ func (d *dump) run(ctx context.Context, handle func(*Event) error) error {
 	decoder := d.newDecoder(handle)
 	defer decoder.xa.close()
 	for {
-		packet, err := d.conn.ReadPacket()
-		if err != nil {
-			return d.problem(err)
-		}
-		switch {
-		case len(packet) > 0 && packet[0] == wire.OK_HEADER:
-			if err := decoder.event(packet[1:]); err != nil {
-				return d.decodeProblem(err)
-			}
-		case len(packet) > 0 && packet[0] == wire.ERR_HEADER:
-			return d.problem(d.conn.HandleErrorPacket(packet))
-		default: // EOF: the server ends the dump
-			return d.problem(io.ErrUnexpectedEOF)
+		if err := d.packet(decoder); err != nil {
+			return err
 		}
 	}
+}
+
+// packet reads one packet and has it decoded.
+func (d *dump) packet(decoder *decoder) error {
+	p := packet{decoder: decoder}
+	defer p.stop()
+	err := d.conn.ReadPacketTo(&p)
+	if p.stream != nil {
+		if err := p.finish(err); err != nil {
+			return d.decodeProblem(err)
+		}
+	}
+	if err != nil {
+		return d.problem(err)
+	}
+	if p.stream != nil {
+		return nil
+	}
+	switch {
+	case len(p.bytes) > 0 && p.bytes[0] == wire.OK_HEADER:
+		if err := decoder.event(p.bytes[1:]); err != nil {
+			return d.decodeProblem(err)
+		}
+		return nil
+	case len(p.bytes) > 0 && p.bytes[0] == wire.ERR_HEADER:
+		return d.problem(d.conn.HandleErrorPacket(p.bytes))
+	}
+	return d.problem(io.ErrUnexpectedEOF) // EOF: the server ends the dump
 }
 
 // connect opens the connection and returns the socket beneath it.

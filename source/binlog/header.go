@@ -68,16 +68,23 @@ func parseHeader(raw []byte) (header, error) {
 	if len(raw) < headerLength {
 		return header{}, errTruncated
 	}
-	h := header{
-		timestamp: binary.LittleEndian.Uint32(raw), kind: raw[4], serverID: binary.LittleEndian.Uint32(raw[5:]),
-		length: binary.LittleEndian.Uint32(raw[9:]), logPos: binary.LittleEndian.Uint32(raw[13:]),
-		flags: binary.LittleEndian.Uint16(raw[17:]),
-	}
+	h := headerOf(raw)
 	if int64(h.length) != int64(len(raw)) {
 		return h, fmt.Errorf("the event says that it has %d bytes and has %d", h.length, len(raw))
 	}
 	return h, nil
 }
+
+// headerOf reads a header that is whole.
+func headerOf(raw []byte) header {
+	return header{
+		timestamp: binary.LittleEndian.Uint32(raw), kind: raw[4], serverID: binary.LittleEndian.Uint32(raw[5:]),
+		length: binary.LittleEndian.Uint32(raw[9:]), logPos: binary.LittleEndian.Uint32(raw[13:]),
+		flags: binary.LittleEndian.Uint16(raw[17:]),
+	}
+}
+
+var errChecksum = errors.New("the event's checksum is wrong: it was damaged on disk or on the way")
 
 // cutChecksum verifies the CRC32 at an event's end and takes it off.
 func cutChecksum(raw []byte) ([]byte, error) {
@@ -86,7 +93,7 @@ func cutChecksum(raw []byte) ([]byte, error) {
 	}
 	data := raw[:len(raw)-checksumLength]
 	if want := binary.LittleEndian.Uint32(raw[len(data):]); crc32.ChecksumIEEE(data) != want {
-		return nil, errors.New("the event's checksum is wrong: it was damaged on disk or on the way")
+		return nil, errChecksum
 	}
 	return data, nil
 }

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -33,23 +34,25 @@ type payload struct {
 }
 
 // openPayload reads the fields: id, length and value of each, packed integers, until id 0.
-func openPayload(body []byte) (*payload, error) {
-	c := cursor{rest: body}
+func openPayload(body io.Reader) (*payload, error) {
+	source := bufio.NewReader(body)
 	compression := uint64(compressionNone)
 	for {
-		id := packed(&c)
-		if c.short {
-			return nil, fmt.Errorf("read transaction payload: %w", errTruncated)
+		id, err := readPacked(source)
+		if err != nil {
+			return nil, fmt.Errorf("read transaction payload: %w", err)
 		}
 		if id == payloadEnd {
 			break
 		}
-		value := cursor{rest: c.take(int(packed(&c)))}
+		value, err := readField(source)
+		if err != nil {
+			return nil, fmt.Errorf("read transaction payload: %w", err)
+		}
 		if id == payloadCompression {
 			compression = packed(&value)
 		}
 	}
-	source := bytes.NewReader(c.rest)
 	switch compression {
 	case compressionNone:
 		return &payload{reader: source, close: func() {}}, nil
@@ -62,6 +65,39 @@ func openPayload(body []byte) (*payload, error) {
 		return &payload{reader: decoder, close: decoder.Close}, nil
 	}
 	return nil, fmt.Errorf("read transaction payload: compression %d is not known", compression)
+}
+
+// readField reads the value of a field: its length, and so many bytes.
+func readField(r *bufio.Reader) (cursor, error) {
+	const lengthMax = 4096 // the fields are integers
+	length, err := readPacked(r)
+	if err == nil && length > lengthMax {
+		err = fmt.Errorf("a field of %d bytes", length)
+	}
+	if err != nil {
+		return cursor{}, err
+	}
+	value := make([]byte, length)
+	if _, err := io.ReadFull(r, value); err != nil {
+		return cursor{}, errTruncated
+	}
+	return cursor{rest: value}, nil
+}
+
+// readPacked reads a packed integer.
+func readPacked(r *bufio.Reader) (uint64, error) {
+	const longest = 9
+	peeked, err := r.Peek(longest) // at the end there may be fewer
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	c := cursor{rest: peeked}
+	n := packed(&c)
+	if c.short {
+		return 0, errTruncated
+	}
+	_, err = r.Discard(len(peeked) - len(c.rest))
+	return n, err
 }
 
 // next returns the next event, io.EOF after the last. Its bytes are the caller's. Inner events have no

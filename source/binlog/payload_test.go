@@ -91,7 +91,7 @@ func TestLargeCompressed(t *testing.T) {
 		return nil
 	})
 	for _, raw := range append(head, payload) {
-		if err := d.event(raw); err != nil {
+		if err := feed(d, raw, 16<<10); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -62,7 +62,7 @@ func New(cfg Config) *Reader {
 	return &Reader{cfg}
 }
 
-// Run connects and calls handle for each event, in order and from this goroutine, until ctx ends, handle
+// Run connects and calls handle for each event, in order, one at a time and while the caller waits, until ctx ends, handle
 // returns an error or the connection breaks. It always returns an error: ctx's, handle's own as it is, or a
 // change.Problem, of kind Retry where a new connection may do.
 func (r *Reader) Run(ctx context.Context, from From, handle func(*Event) error) error {

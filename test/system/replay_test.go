@@ -75,7 +75,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// offsetsByHand moves the group's offsets as kafka-consumer-groups --reset-offsets does. Back: nothing is applied again, and the
+// offsetsByHand moves the group's offsets as kafka-consumer-groups --reset-offsets does, and deletes the group. Back, and gone: nothing is applied again, and the
 // offsets return to where the target stands. On: the topic is refused, with the command that helps.
 func (b *errorBed) offsetsByHand(config, address string, sink *rig.Process, target *sql.DB) {
 	b.t.Helper()
@@ -90,20 +90,26 @@ func (b *errorBed) offsetsByHand(config, address string, sink *rig.Process, targ
 		}
 	}
 	stood, rows := b.number(target, "SELECT SUM(_sluice_next) FROM shop._sluice_progress"), b.number(target, "SELECT COUNT(*) FROM shop.products")
-	again(func() {
-		b.setOffsets("copy", func(string, int32, int64) int64 { return 0 })
-		exec1(b.t, target, "DELETE FROM shop.products LIMIT 10") // which would come back, were anything read again
-	})
-	eventually(b.t, 30*time.Second, "the group's offsets are the target's progress again", func() bool {
-		sum := int64(0)
-		b.setOffsets("copy", func(_ string, _ int32, at int64) int64 { sum += at; return -1 })
-		return sum == stood
-	})
-	if n := b.number(target, "SELECT COUNT(*) FROM shop.products"); n != rows-10 {
-		b.t.Errorf("offsets moved back by hand brought rows back: %d of %d", n, rows)
-	}
-	if now := b.number(target, "SELECT SUM(_sluice_next) FROM shop._sluice_progress"); now != stood {
-		b.t.Errorf("the target's progress was %d, now %d", stood, now)
+	for what, move := range map[string]func(){
+		"moved back": func() { b.setOffsets("copy", func(string, int32, int64) int64 { return 0 }) },
+		"deleted":    func() { b.deleteGroup("copy") },
+	} {
+		rows -= 10
+		again(func() {
+			move()
+			exec1(b.t, target, "DELETE FROM shop.products LIMIT 10") // which would come back, were anything read again
+		})
+		eventually(b.t, 30*time.Second, "the group's offsets, "+what+", are the target's progress again", func() bool {
+			sum := int64(0)
+			b.setOffsets("copy", func(_ string, _ int32, at int64) int64 { sum += at; return -1 })
+			return sum == stood
+		})
+		if n := b.number(target, "SELECT COUNT(*) FROM shop.products"); n != rows {
+			b.t.Errorf("offsets %s by hand brought rows back: %d of %d", what, n, rows)
+		}
+		if now := b.number(target, "SELECT SUM(_sluice_next) FROM shop._sluice_progress"); now != stood {
+			b.t.Errorf("offsets %s: the target's progress was %d, now %d", what, stood, now)
+		}
 	}
 
 	again(func() {
@@ -152,6 +158,20 @@ func (b *bed) setOffsets(group string, move func(topic string, partition int32, 
 	if answers, err := admin.CommitOffsets(b.t.Context(), group, set); err != nil || answers.Error() != nil {
 		b.t.Fatal(err, answers.Error())
 	}
+}
+
+// deleteGroup deletes a group that nobody is in, once the broker has seen the last one leave.
+func (b *bed) deleteGroup(group string) {
+	b.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	eventually(b.t, 20*time.Second, "the group "+group+" can be deleted", func() bool {
+		answer, err := kadm.NewClient(client).DeleteGroup(b.t.Context(), group)
+		return err == nil && answer.Err == nil
+	})
 }
 
 func (b *bed) number(db *sql.DB, query string) (n int64) {

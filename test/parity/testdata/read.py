@@ -1,40 +1,29 @@
-"""A stock Avro consumer: decodes the records of a dump with fastavro, by the schemas that the registry has.
+"""A stock consumer: Confluent's client for Python reads a topic of one partition to its end, and its Avro deserializer (fastavro)
+decodes the records by the schemas that the registry has.
 
-usage: read.py REGISTRY_URL DUMP    a line of JSON for each record of DUMP
+usage: read.py BROKER REGISTRY_URL TOPIC    a line of JSON for each record
 Each value is written so that nothing of it is lost on the way: a list of its kind and its text.
 """
 
-import base64
 import decimal
-import io
 import json
 import struct
 import sys
-import urllib.request
 
-import fastavro
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
-registry, dump = sys.argv[1:3]
-schemas = {}
-
-
-def schema(number):
-    if number not in schemas:
-        with urllib.request.urlopen(f"{registry}/schemas/ids/{number}") as answer:
-            schemas[number] = fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
-    return schemas[number]
-
-
-def decode(framed):
-    if framed is None:
-        return None
-    data = base64.b64decode(framed)
-    magic, number = struct.unpack(">bI", data[:5])
-    assert magic == 0, data[:5]
-    body = io.BytesIO(data[5:])
-    value = fastavro.schemaless_reader(body, schema(number))
-    assert body.read() == b"", "bytes follow the record"
-    return told(value)
+broker, registry, topic = sys.argv[1:4]
+decode = AvroDeserializer(SchemaRegistryClient({"url": registry}))
+consumer = Consumer({
+    "bootstrap.servers": broker,
+    "group.id": "python",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "enable.auto.commit": False,
+})
 
 
 def told(value):
@@ -59,7 +48,20 @@ def told(value):
     raise TypeError(f"{type(value)}: {value!r}")
 
 
-with open(dump) as lines:
-    for line in lines:
-        record = json.loads(line)
-        print(json.dumps({"key": decode(record["key"]), "value": decode(record["value"])}))
+def read():
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    while True:
+        record = consumer.poll(20)
+        if record is None:
+            sys.exit("the broker gave nothing for 20 s")
+        if record.error():
+            if record.error().code() == KafkaError._PARTITION_EOF:
+                return
+            sys.exit(str(record.error()))
+        key = decode(record.key(), SerializationContext(topic, MessageField.KEY))
+        value = decode(record.value(), SerializationContext(topic, MessageField.VALUE))
+        print(json.dumps({"key": told(key), "value": told(value)}))
+
+
+read()
+consumer.close()

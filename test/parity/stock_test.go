@@ -3,6 +3,7 @@ package parity
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -27,42 +28,42 @@ import (
 	"github.com/sluice-cdc/sluice/schema/registry"
 	"github.com/sluice-cdc/sluice/source"
 	"github.com/sluice-cdc/sluice/testbed"
-	"github.com/sluice-cdc/sluice/testbed/localbroker"
-	"github.com/sluice-cdc/sluice/testbed/localregistry"
 )
 
-// fastavroVersion is the reader in Python that is met.
-const fastavroVersion = "1.12.1"
-
-// fastavro returns the folder with the package, fetched once into the cache, or skips the test and says why.
-func fastavro(t *testing.T) string {
+// packages returns the folder with the reader's Python packages, fetched once into the cache, or skips the test and says why.
+func packages(t *testing.T) string {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skipf("the stock reader is in Python: %v", err)
 	}
+	const list = "testdata/requirements.txt"
+	pinned, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cache, err := testbed.CacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(cache, "fastavro-"+fastavroVersion)
+	dir := filepath.Join(cache, fmt.Sprintf("confluent-kafka-python-%x", sha256.Sum256(pinned))[:32])
 	if _, err := os.Stat(dir); err == nil {
 		return dir
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	building, err := os.MkdirTemp(cache, ".fastavro-")
+	building, err := os.MkdirTemp(cache, ".confluent-kafka-python-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(building)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-		"--target", building, "fastavro=="+fastavroVersion).CombinedOutput()
+		"--target", building, "--requirement", list).CombinedOutput()
 	if err != nil {
-		t.Skipf("fastavro %s cannot be had by pip: %v\n%s", fastavroVersion, err, out)
+		t.Skipf("the packages of %s cannot be had by pip: %v\n%s", list, err, out)
 	}
 	if err := os.Rename(building, dir); err != nil {
 		if _, there := os.Stat(dir); there != nil { // another test was not faster
@@ -104,29 +105,16 @@ const least = `-128, 0, -8388608, 0, -9223372036854775808, 0, -0e0, 4.9e-324, -9
 	1901, '0001-01-01', '-838:59:59', '1000-01-01 00:00:00', '1969-12-31 23:59:59.999999', '1970-01-01 00:00:01', '', '', x'00', '', '', 'a', '', 'null',
 	ST_GeomFromText('GEOMETRYCOLLECTION EMPTY'), TO_VECTOR('[0,0]')`
 
-// record is one record of a topic as the dump has it: framed, in base64.
-type record struct {
-	Key   []byte `json:"key"`
-	Value []byte `json:"value"`
-}
+// record is one record of a topic, key and value framed.
+type record struct{ Key, Value []byte }
 
-// TestFastavro has Python's fastavro, which knows nothing of us, decode what crawl and stream have written, by the registry's
-// schemas, and compares every value with what goavro makes of it.
-func TestFastavro(t *testing.T) {
-	packages := fastavro(t)
-	registryURL, records := shopTopics(t)
-	dump := filepath.Join(t.TempDir(), "dump.jsonl")
-	var lines bytes.Buffer
-	for _, r := range records {
-		if err := json.NewEncoder(&lines).Encode(r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(dump, lines.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "python3", filepath.Join("testdata", "read.py"), registryURL, dump)
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+packages, "PYTHONDONTWRITEBYTECODE=1", "PYTHONIOENCODING=utf-8")
+// TestStockConsumer has Confluent's client for Python, which knows nothing of us, read from real Kafka what crawl and stream have
+// written and decode it by the schemas of a real registry, and compares every value with what goavro makes of it.
+func TestStockConsumer(t *testing.T) {
+	python := packages(t)
+	broker, registryURL, records := shopTopics(t)
+	cmd := exec.CommandContext(t.Context(), "python3", filepath.Join("testdata", "read.py"), broker, registryURL, shopTopic)
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+python, "PYTHONDONTWRITEBYTECODE=1", "PYTHONIOENCODING=utf-8")
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()
@@ -146,29 +134,39 @@ func TestFastavro(t *testing.T) {
 			t.Fatalf("record %d of %d: %v", i, len(records), err)
 		}
 		if diff := cmp.Diff(reader.decode(r.Key), python.Key); diff != "" {
-			t.Errorf("record %d: key (-goavro +fastavro):\n%s", i, diff)
+			t.Errorf("record %d: key (-goavro +stock):\n%s", i, diff)
 		}
 		if diff := cmp.Diff(reader.decode(r.Value), python.Value); diff != "" {
-			t.Errorf("record %d: value (-goavro +fastavro):\n%s", i, diff)
+			t.Errorf("record %d: value (-goavro +stock):\n%s", i, diff)
 		}
 		values += reader.told
 	}
-	t.Logf("fastavro %s: %d records, %d values, %d schemas", fastavroVersion, len(records), values, len(reader.codecs))
+	if said.More() {
+		t.Error("the stock consumer has read more records")
+	}
+	t.Logf("confluent-kafka for Python: %d records, %d values, %d schemas", len(records), values, len(reader.codecs))
 }
 
+const shopTopic = "shop.shop.kinds"
+
 // shopTopics lets a source crawl and follow the table, and returns the topic's records.
-func shopTopics(t *testing.T) (registryURL string, records []record) {
+func shopTopics(t *testing.T) (brokerAddress, registryURL string, records []record) {
 	t.Helper()
-	broker, err := localbroker.Start(t.Context(), localbroker.Options{})
+	for _, name := range []string{"kafka", "registry"} {
+		if err := testbed.Available(t.Context(), name); err != nil {
+			t.Skipf("%s: %v", name, err)
+		}
+	}
+	broker, err := testbed.StartKafka(t.Context(), testbed.KafkaOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { broker.Close() })
-	schemas, err := localregistry.Start(t.Context(), localregistry.Options{})
+	t.Cleanup(func() { broker.Stop() })
+	schemas, err := testbed.StartRegistry(t.Context(), testbed.RegistryOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { schemas.Close() })
+	t.Cleanup(func() { schemas.Stop() })
 	m, err := testbed.StartMySQL(t.Context(), testbed.MySQLOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +196,7 @@ func shopTopics(t *testing.T) (registryURL string, records []record) {
 	read := func(n int) []record {
 		t.Helper()
 		for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-			if records = topic(t, broker.Address(), "shop.shop.kinds"); len(records) >= n {
+			if records = topic(t, broker.Address(), shopTopic); len(records) >= n {
 				return records
 			}
 		}
@@ -208,7 +206,7 @@ func shopTopics(t *testing.T) (registryURL string, records []record) {
 	read(3)
 	run(after)
 	// 3 creates, 2 updates; 2 keys spelt anew: delete, tombstone, create each; delete and tombstone; one more create.
-	return schemas.URL(), read(3 + 3 + 2 + 2*3 + 2 + 1)
+	return broker.Address(), schemas.URL(), read(3 + 3 + 2 + 2*3 + 2 + 1)
 }
 
 // topic reads a topic of one partition to its end.
