@@ -46,7 +46,7 @@ func (s *Source) session(ctx context.Context) error {
 		doing string
 		do    func(context.Context) error
 	}{
-		{"waiting for another source of this name", x.standby},
+		{"looking for another source of this name", x.standby},
 		{"taking over the topics", func(ctx context.Context) error { alive = x.showLife(ctx); return x.openKafka(ctx) }},
 		{"looking at the server", x.openServer},
 		{"reading where to go on", x.openLoop},

@@ -53,6 +53,7 @@ type Report struct {
 	Crawls        []crawl.Status `json:"crawls,omitempty"`
 	Stopped       []Stopped      `json:"stopped,omitempty"`
 	LastError     string         `json:"last_error,omitempty"`
+	LastWhy       string         `json:"last_why,omitempty"`
 	LastMend      string         `json:"last_mend,omitempty"`
 	ErrorMillis   int64          `json:"error_ms,omitempty"`
 }
@@ -61,6 +62,7 @@ type Report struct {
 type Stopped struct {
 	Table  string `json:"table"`
 	Reason string `json:"reason"`
+	Why    string `json:"why,omitempty"`
 	Mend   string `json:"mend"`
 }
 
@@ -196,7 +198,7 @@ func (s *Stats) crawls(list []crawl.Status) {
 func (s *Stats) stopped(t change.TableName, why *kafka.Stopped) {
 	s.health.Set("table "+t.String(), &change.Problem{What: why.Reason, Why: why.Why, Mend: why.Mend})
 	s.mu.Lock()
-	s.stop[t] = Stopped{Table: t.String(), Reason: why.Reason, Mend: why.Mend}
+	s.stop[t] = Stopped{Table: t.String(), Reason: why.Reason, Why: why.Why, Mend: why.Mend}
 	n := len(s.stop)
 	s.mu.Unlock()
 	s.stops.Set(float64(n))
@@ -220,5 +222,9 @@ func (s *Stats) failed(err error) {
 	s.health.Set("session", err)
 	s.mu.Lock()
 	s.report.LastError, s.report.LastMend, s.report.ErrorMillis = err.Error(), mendOf(err), time.Now().UnixMilli()
+	s.report.LastWhy = ""
+	if p := new(change.Problem); errors.As(err, &p) {
+		s.report.LastWhy = p.Why
+	}
 	s.mu.Unlock()
 }

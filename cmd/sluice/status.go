@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"sort"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/sink/run"
 	"github.com/sluice-cdc/sluice/source"
 )
 
@@ -39,7 +41,7 @@ func sourceReports(ctx context.Context, x *connection) ([]source.Report, error) 
 func statusCommand() *cobra.Command {
 	var output string
 	c := connect(&cobra.Command{
-		Use: "status", Short: "sources, crawls, consumer groups and errors in one screen", Args: cobra.NoArgs,
+		Use: "status", Short: "sources, crawls, sinks, consumer groups and errors in one screen", Args: cobra.NoArgs,
 	}, func(c *cobra.Command, x *connection, _ []string) error {
 		statuses, err := kafka.ReadStatus(c.Context(), x.client, x.cfg.Name)
 		if err != nil {
@@ -60,45 +62,100 @@ func statusCommand() *cobra.Command {
 	return c
 }
 
+// printProcesses prints what each process said of itself last: sources and sinks, then all that is wrong, with its remedy.
 func printProcesses(statuses []kafka.Status) {
-	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "SOURCE\tROLE\tHOST\tPID\tPOSITION\tDELAY\tEVENTS\tDOING")
+	var sources, sinks strings.Builder
+	so, si := newTable(&sources), newTable(&sinks)
+	fmt.Fprintln(so, "SOURCE\tROLE\tHOST\tPID\tPOSITION\tDELAY\tEVENTS\tDOING")
+	fmt.Fprintln(si, "SINK\tHOST\tPID\tPARTITIONS\tLAG\tDELAY\tDOING")
+	var crawls, wrong []string
 	for _, s := range statuses {
-		var r source.Report
-		if json.Unmarshal(s.Report, &r) != nil {
+		if s.Role == kafka.RoleSink {
+			var r run.Status
+			if json.Unmarshal(s.Report, &r) == nil {
+				fmt.Fprintf(si, "%s\t%s\t%d\t%d\t%d\t%.3f s\t%s\n", s.Name, s.Process.Host, s.Process.PID, r.Partitions, r.LagRecords, r.LagSeconds, doing(s, sinkDoing(&r)))
+				if !silent(s) { // what one that is gone has said is past
+					wrong = append(wrong, sinkFaults(&r)...)
+				}
+			}
 			continue
 		}
-		doing := r.Doing
-		if age := time.Since(time.UnixMilli(s.Millis)); age > aged {
-			doing = "silent for " + age.Round(time.Second).String()
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%.3f s\t%d\t%s\n", s.Name, s.Role, s.Process.Host, s.Process.PID, r.Position, r.DelaySeconds, r.Events, doing)
-	}
-	w.Flush()
-	for _, s := range statuses {
 		var r source.Report
 		if json.Unmarshal(s.Report, &r) == nil {
-			printReport(&r)
+			fmt.Fprintf(so, "%s\t%s\t%s\t%d\t%s\t%.3f s\t%d\t%s\n", s.Name, s.Role, s.Process.Host, s.Process.PID, r.Position, r.DelaySeconds, r.Events, doing(s, r.Doing))
+			crawls = append(crawls, crawlTable(&r))
+			wrong = append(wrong, sourceFaults(&r)...)
 		}
+	}
+	so.Flush()
+	fmt.Print(sources.String(), strings.Join(crawls, ""))
+	if si.Flush(); strings.Count(sinks.String(), "\n") > 1 {
+		fmt.Print("\n", sinks.String())
+	}
+	for _, w := range wrong {
+		fmt.Print("\n", w)
 	}
 }
 
-func printReport(r *source.Report) {
-	if len(r.Crawls) > 0 {
-		w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "\nCRAWL\tTABLE\tSTATE\tROWS\tOF ABOUT\tROWS/S\tLEFT\tNOTE")
-		printCrawls(w, r)
-		w.Flush()
+func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 4, 2, ' ', 0) }
+
+// doing is what the process does, as far as that is known: one that was killed says nothing any more.
+func doing(s kafka.Status, what string) string {
+	if silent(s) {
+		return "silent for " + time.Since(time.UnixMilli(s.Millis)).Round(time.Second).String()
 	}
+	return what
+}
+
+func silent(s kafka.Status) bool { return time.Since(time.UnixMilli(s.Millis)) > aged }
+
+func crawlTable(r *source.Report) string {
+	if len(r.Crawls) == 0 {
+		return ""
+	}
+	var text strings.Builder
+	w := newTable(&text)
+	fmt.Fprintln(w, "\nCRAWL\tTABLE\tSTATE\tROWS\tOF ABOUT\tROWS/S\tLEFT\tNOTE")
+	printCrawls(w, r)
+	w.Flush()
+	return text.String()
+}
+
+// fault is one thing that is wrong, for people.
+func fault(what, why, mend string) string {
+	text := "✗ " + what + "\n"
+	if why != "" {
+		text += "  why    " + why + "\n"
+	}
+	if mend != "" {
+		text += "  mend   " + mend + "\n"
+	}
+	return text
+}
+
+func sourceFaults(r *source.Report) (faults []string) {
 	for _, t := range r.Stopped {
-		fmt.Printf("\n✗ %s is stopped: %s\n  mend   %s\n", t.Table, t.Reason, t.Mend)
+		faults = append(faults, fault(t.Table+" is stopped: "+t.Reason, t.Why, t.Mend))
 	}
 	if r.LastError != "" {
-		fmt.Printf("\nlast error %s ago: %s\n", time.Since(time.UnixMilli(r.ErrorMillis)).Round(time.Second), r.LastError)
-		if r.LastMend != "" {
-			fmt.Printf("  mend   %s\n", r.LastMend)
-		}
+		ago := time.Since(time.UnixMilli(r.ErrorMillis)).Round(time.Second)
+		faults = append(faults, fault(fmt.Sprintf("last error of the source, %s ago: %s", ago, r.LastError), r.LastWhy, r.LastMend))
 	}
+	return faults
+}
+
+func sinkDoing(r *run.Status) string {
+	if r.Ready {
+		return "ready"
+	}
+	return "not ready"
+}
+
+func sinkFaults(r *run.Status) (faults []string) {
+	for _, reason := range r.Reasons {
+		faults = append(faults, fault(r.Group+", "+reason.Key+": "+reason.What, reason.Why, reason.Mend))
+	}
+	return faults
 }
 
 // groupLags returns the lag of every consumer group that reads topics of this source, one line a topic.

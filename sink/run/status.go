@@ -165,6 +165,7 @@ func (s *Sink) report(ctx context.Context, reporters map[string]*reporter, statu
 		if r == nil {
 			r = &reporter{Reporter: kafka.NewReporter(s.fetching, source, s.config.Group, s.config.HTTP)}
 			reporters[source] = r
+			s.forgetDead(ctx, source)
 		}
 		if time.Now().Before(r.after) {
 			continue
@@ -173,6 +174,19 @@ func (s *Sink) report(ctx context.Context, reporters map[string]*reporter, statu
 			r.after = time.Now().Add(statusPause)
 			s.log.Debug("status not written", "source", source, "error", err)
 		}
+	}
+}
+
+// forgetDead takes the statuses of this group's processes away that were killed where this one runs.
+func (s *Sink) forgetDead(ctx context.Context, source string) {
+	all, err := kafka.ReadStatus(ctx, s.fetching, source)
+	for _, other := range all {
+		if other.Role == kafka.RoleSink && other.Name == s.config.Group && other.Process.Dead() && err == nil {
+			err = kafka.Forget(ctx, s.fetching, source, other.Instance)
+		}
+	}
+	if err != nil {
+		s.log.Debug("statuses of dead processes not taken away", "source", source, "error", err)
 	}
 }
 

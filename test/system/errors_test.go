@@ -222,6 +222,10 @@ func TestTopicsStop(t *testing.T) {
 	exec1(t, target, "ALTER TABLE shop.narrow ADD COLUMN price DECIMAL(8,2) NULL")
 	b.equal(db, target, "narrow")
 	b.golden("topics-stopped-one", b.says(address, 10*time.Second, "topic shop.shop.foreign_content"))
+	eventually(t, 20*time.Second, "sluice status shows the stopped topic with its remedy", func() bool {
+		_, from, found := strings.Cut(b.cli("status", "--config", b.dir+"/source.yaml"), "✗ copy, topic shop.shop.foreign_content: ")
+		return found && strings.Contains(from, "\n  mend   ")
+	})
 	b.file("sink.yaml", strings.Replace(b.sinkText(shard), `["shop.shop.*"]`, `["shop.shop.orders", "shop.shop.narrow"]`, 1))
 	b.golden("doctor-sink-good", b.ends("sluice-sink-mysql", "doctor", "--config", config))
 }

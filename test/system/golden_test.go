@@ -204,8 +204,11 @@ func (b *errorBed) says(address string, within time.Duration, words string) stri
 		said, _ = ready(address)
 		return strings.Contains(said, words)
 	})
-	return "GET /readyz\n" + said
+	return "GET /readyz\n" + startStep.ReplaceAllString(said, "")
 }
+
+// startStep is what a process is doing while it tries again, if it is asked just then.
+var startStep = regexp.MustCompile(`(?m)^start: .*\n?`)
 
 // http returns a free address for a process's pages.
 func (b *errorBed) http() string { return fmt.Sprintf("127.0.0.1:%d", testbed.FreePort()) }

@@ -32,7 +32,7 @@ func (b *bed) readTopic(table string) *history { b.t.Helper(); return b.readEach
 // readEach does, and calls each, where it is not nil, with every event and the table as it was then.
 func (b *bed) readEach(table string, each func(*change.Table, *avro.Decoded)) *history {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(b.t.Context(), size(time.Minute, 10*time.Minute))
 	defer cancel()
 	topic := kafka.TopicName("shop", change.TableName{DB: "shop", Name: table})
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
