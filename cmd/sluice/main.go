@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -67,6 +68,10 @@ func connect(c *cobra.Command, work func(c *cobra.Command, x *connection, args [
 			return err
 		}
 		defer client.Close()
+		// Reading a topic waits for brokers as long as it takes; a person wants to know.
+		if _, err := kadm.NewClient(client).ListBrokers(c.Context()); err != nil {
+			return kafka.Explain(err, "reach the brokers", strings.Join(cfg.Kafka.Brokers, ","))
+		}
 		return work(c, &connection{cfg, client}, args)
 	}
 	return c

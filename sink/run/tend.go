@@ -26,19 +26,20 @@ func (s *Sink) tend(ctx context.Context) {
 	tick := time.NewTicker(tendTick)
 	defer tick.Stop()
 	var discovered, measured, asked time.Time
+	said := make(complaints)
 	owed := &worker{} // who stops topics because of debts
 	for {
 		// Until a topic was found it is looked for at every tick: a new sink is waited for.
 		if time.Since(discovered) >= discoverEvery || len(s.seenTopics()) == 0 {
-			s.note(ctx, "discover topics", s.discover(ctx))
+			s.note(ctx, said, "discover topics", s.discover(ctx))
 			discovered = time.Now()
 		}
 		if time.Since(measured) >= endsEvery {
-			s.note(ctx, "look at the ends of the logs", s.measure(ctx))
+			s.note(ctx, said, "look at the ends of the logs", s.measure(ctx))
 			measured = time.Now()
 		}
 		if s.debtor != nil && s.progress != nil && time.Since(asked) >= debtsEvery {
-			s.note(ctx, "look at debts", s.checkDebts(ctx, owed))
+			s.note(ctx, said, "look at debts", s.checkDebts(ctx, owed))
 			asked = time.Now()
 		}
 		if s.pulse.last.Load() > 0 {
@@ -52,19 +53,46 @@ func (s *Sink) tend(ctx context.Context) {
 	}
 }
 
+// complaints are when an error was last said in the log, by what was being done.
+type complaints map[string]complaint
+
+type complaint struct {
+	text string
+	at   time.Time
+}
+
+// complainEvery is how often the log says one and the same error.
+const complainEvery = 15 * time.Second
+
+// due reports whether the error is to be said now.
+func (c complaints) due(doing string, err error) bool {
+	if last := c[doing]; last.text == err.Error() && time.Since(last.at) < complainEvery {
+		return false
+	}
+	c[doing] = complaint{err.Error(), time.Now()}
+	return true
+}
+
 // note handles an error of the tender: it tries again by itself, unless a person is needed.
-func (s *Sink) note(ctx context.Context, doing string, err error) {
-	key := doing
+func (s *Sink) note(ctx context.Context, said complaints, doing string, err error) {
 	if err == nil || ctx.Err() != nil {
-		s.health.Clear(key)
+		s.health.Clear(doing)
+		delete(said, doing)
 		return
 	}
 	if change.SeverityOf(err) == change.Configuration {
 		s.fail(err)
 		return
 	}
-	s.health.Set(key, err)
-	s.log.Warn("cannot "+doing+"; trying again", "error", err)
+	s.health.Set(doing, err)
+	if !said.due(doing, err) {
+		return
+	}
+	var p *change.Problem
+	if !errors.As(err, &p) {
+		p = &change.Problem{}
+	}
+	s.log.Warn("cannot "+doing+"; trying again", "error", err, "why", p.Why, "mend", p.Mend)
 }
 
 func (s *Sink) seenTopics() map[string]incarnation {
