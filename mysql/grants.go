@@ -13,11 +13,15 @@ import (
 // partial revoke gives and takes is the server's to know. REPLICATION SLAVE on MariaDB cannot be tried
 // without reading the binlog and is looked up in SHOW GRANTS.
 func CheckGrants(ctx context.Context, q Queryer, f *Facts, tables []change.TableName) ([]Finding, error) {
+	account, err := Account(ctx, q)
+	if err != nil {
+		return nil, err
+	}
 	var findings []Finding
 	missing := func(privilege, on, why string) {
 		findings = append(findings, Finding{Problem: change.Problem{
 			Kind: change.Configuration, What: "the user lacks the privilege " + privilege, Where: f.Identity(), Why: why,
-			Mend: fmt.Sprintf("GRANT %s ON %s TO ...; SELECT CURRENT_USER() names the account", privilege, on),
+			Mend: fmt.Sprintf("GRANT %s ON %s TO %s;", privilege, on, account),
 		}})
 	}
 	client := "REPLICATION CLIENT"
@@ -42,6 +46,27 @@ func CheckGrants(ctx context.Context, q Queryer, f *Facts, tables []change.Table
 		}
 	}
 	return findings, nil
+}
+
+// Account returns the account that the server has taken the user for, as GRANT wants it: 'cdc'@'%'.
+func Account(ctx context.Context, q Queryer) (string, error) {
+	rows, err := q.QueryContext(ctx, "SELECT CURRENT_USER()")
+	if err != nil {
+		return "", fmt.Errorf("ask for the account: %w", err)
+	}
+	defer rows.Close()
+	var account string
+	for rows.Next() {
+		if err := rows.Scan(&account); err != nil {
+			return "", fmt.Errorf("ask for the account: %w", err)
+		}
+	}
+	at := strings.LastIndexByte(account, '@') // a user's name may have one, a host's may not
+	if at < 0 {
+		return "", fmt.Errorf("ask for the account: the server says %q", account)
+	}
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+	return quote(account[:at]) + "@" + quote(account[at+1:]), rows.Err()
 }
 
 // allowed runs a statement and reports whether the server let the user.

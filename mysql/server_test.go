@@ -201,6 +201,14 @@ func TestGrants(t *testing.T) {
 			if got := summary(findings); err != nil || got != want {
 				t.Errorf("poor:\ngot  %s, %v\nwant %s", got, err, want)
 			}
+			for _, f := range findings { // the remedy, word by word
+				exec(t, server, f.Mend)
+			}
+			db, facts = open(t, server, "poor")
+			if findings, err = CheckGrants(t.Context(), db, facts, tables); err != nil || len(findings) > 0 {
+				t.Errorf("poor, after what was advised: %s, %v", summary(findings), err)
+			}
+			exec(t, server, "DROP USER 'poor'@'%'")
 		})
 	}
 }

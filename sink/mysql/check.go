@@ -98,8 +98,12 @@ func (t *Target) checkTable(ctx context.Context, s *shard, db *sql.DB, facts *se
 	for _, verb := range []string{"DELETE FROM %s WHERE FALSE", "INSERT INTO %s () SELECT * FROM %[1]s WHERE FALSE", "UPDATE %s SET %[2]s=%[2]s WHERE FALSE"} {
 		statement := fmt.Sprintf("EXPLAIN "+verb, server.QuoteTable(name), server.QuoteName(target.Columns[target.Key[0]].Name))
 		if _, err := db.ExecContext(ctx, statement); server.ErrorNumber(err) == errorTableDenied {
+			account, err := server.Account(ctx, db)
+			if err != nil {
+				return err
+			}
 			add(sink.Wrong, "the user may not write table "+name.String(), "",
-				fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP ON %s.* TO the configured user;", server.QuoteName(s.config.Database)))
+				fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, TRIGGER ON %s.* TO %s;", server.QuoteName(s.config.Database), account))
 			return nil
 		}
 	}
