@@ -108,6 +108,9 @@ func walk(t *testing.T, version testbed.MySQLVersion, kinds ...testbed.SearchKin
 		if err := shop.Empty(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
+		if version.IsMariaDB() { // its JSON is text, which MySQL's JSON would write in another order
+			exec1(t, d, "ALTER TABLE shop.orders MODIFY detail LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+		}
 	}
 	indexes := map[string]string{}
 	procs := []*rig.Process{b.source(m, ""), b.start("shards", "sluice-sink-mysql", "", []string{"--config", b.shardsConfig("shards", m0, m1)})}
