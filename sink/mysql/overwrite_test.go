@@ -33,7 +33,7 @@ func TestOverwrite(t *testing.T) {
 // With several partitions, rows that can meet rows of other partitions are refused: the older might win.
 func TestOverwriteRefusesWhatItCannotOrder(t *testing.T) {
 	p := newPlace(t, 1)
-	p.in("CREATE TABLE $DB.users (id BIGINT PRIMARY KEY, email VARCHAR(50) NOT NULL UNIQUE, seat INT, n INT NOT NULL)")
+	p.in("CREATE TABLE $DB.users (id BIGINT PRIMARY KEY, email VARCHAR(50) COLLATE utf8mb4_bin NOT NULL UNIQUE, seat INT, n INT NOT NULL)")
 	p.config.Mode, p.config.Unique = target.ModeOverwrite, map[string][]string{"shop.users": {"email"}}
 	for partitions, want := range map[int]string{1: "", 2: "unique keys"} {
 		s := newTeller(users("utf8mb4_bin"), partitions)

@@ -218,9 +218,34 @@ func (t *Target) judge(s *shard, source, target *change.Table, extras *server.Ta
 				"with other columns or another collation, would delete rows for good",
 				fmt.Sprintf("unique: {%s: [%s]} in the configuration, where the source has the same key; else ALTER TABLE %s DROP INDEX %s;",
 					source.TableName, u.Name, quoted, server.QuoteName(u.Name)))
+			continue
 		}
+		t.judgeUnique(u, source, target, wrong)
 	}
 	return found
+}
+
+// judgeUnique compares the columns of a unique key that the configuration says the source has too: values that are two there
+// must not be one here. Of an expression, and of a column that only the target has, the configuration's word is taken.
+func (t *Target) judgeUnique(u *server.Unique, source, target *change.Table, wrong func(what, why, mend string)) {
+	for _, c := range u.Columns {
+		if c < 0 || source.Column(target.Columns[c].Name) < 0 {
+			continue
+		}
+		b := &target.Columns[c]
+		a := &source.Columns[source.Column(b.Name)]
+		if sameEquality(a, b) {
+			continue
+		}
+		wrong(fmt.Sprintf("has column %s of the unique key %s as %s, the source as %s", b.Name, u.Name, describe(b), describe(a)),
+			"values that differ at the source could be one here: rows would be deleted for good",
+			"ALTER TABLE "+server.QuoteTable(target.TableName)+" MODIFY COLUMN "+columnDefinition(a, true)+";")
+	}
+}
+
+// sameEquality reports whether values that differ in the source's column differ in the target's.
+func sameEquality(source, target *change.Column) bool {
+	return source.Collation == target.Collation && source.Charset == target.Charset && sameKind(source.Type, target.Type) && target.Scale >= source.Scale
 }
 
 // keyOf reports whether a unique key of the target is the source's key.
@@ -245,7 +270,7 @@ func (t *Target) judgeKeyColumns(source, target *change.Table, wrong func(what, 
 			continue // reported as missing
 		}
 		a, b := &source.Columns[i], &target.Columns[have]
-		if a.Collation == b.Collation && a.Charset == b.Charset && sameKind(a.Type, b.Type) {
+		if sameEquality(a, b) {
 			continue
 		}
 		wrong(fmt.Sprintf("has key column %s as %s, the source as %s", b.Name, describe(b), describe(a)),

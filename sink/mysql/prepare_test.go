@@ -37,6 +37,8 @@ func TestPrepareRefuses(t *testing.T) {
 			"utf8mb4_general_ci", "MODIFY COLUMN `email` VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL"},
 		{"key of another type", strings.Replace(goodUsers, "id BIGINT", "id VARCHAR(20)", 1), nil, "key column id", "MODIFY COLUMN `id` BIGINT"},
 		{"unique key of its own", strings.Replace(goodUsers, "seat INT", "seat INT UNIQUE", 1), nil, "unique key seat", "unique: {shop.users: [seat]}"},
+		{"unique key of another collation", strings.Replace(goodUsers, "NOT NULL, seat", "COLLATE utf8mb4_0900_ai_ci NOT NULL, UNIQUE KEY both_have (email), seat", 1), nil,
+			"column email of the unique key both_have", "MODIFY COLUMN `email` VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL"},
 		{"column without default", strings.Replace(goodUsers, "seat INT", "seat INT, extra INT NOT NULL", 1), nil, "column extra", "`extra` INT NULL"},
 		{"engine", goodUsers + " ENGINE=MyISAM", nil, "engine MyISAM", "ENGINE=InnoDB"},
 		{"trigger", goodUsers + "; CREATE TRIGGER $DB.tr BEFORE INSERT ON $DB.users FOR EACH ROW SET NEW.n = 0", nil, "triggers: tr", "DROP TRIGGER"},
@@ -44,7 +46,7 @@ func TestPrepareRefuses(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPlace(t, 1)
-			p.config.CreateTables = false
+			p.config.CreateTables, p.config.Unique = false, map[string][]string{"shop.users": {"both_have"}}
 			for _, statement := range strings.Split(test.ddl, "; ") {
 				if statement != "" {
 					p.in(statement)
