@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Enabled reports whether this build has fault points.
@@ -52,11 +53,15 @@ func Point(name string) {
 		os.Exit(3)
 	case "stop":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		// The signal is the process's: another thread may take it, and this one would run on until it is told.
+		time.Sleep(stopTakes)
 	default:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal is on its way
 	}
 }
+
+const stopTakes = 100 * time.Millisecond
 
 // Off reports whether SLUICE_FAULT_OFF names the rule.
 func Off(rule string) bool {

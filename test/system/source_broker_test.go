@@ -82,7 +82,11 @@ func TestSourceBrokerFaults(t *testing.T) {
 
 	p := b.begin("stood-still", "faultpoints", config, nil, "SLUICE_FAULT="+flushed+":6:stop")
 	b.stopped(p, flushed)
-	time.Sleep(3500 * time.Millisecond)
+	admin := b.admin()
+	eventually(t, 30*time.Second, "the broker has aborted the transaction that is open for too long", func() bool {
+		all, err := admin.DescribeTransactions(t.Context(), "shop")
+		return err == nil && all["shop"].State == "CompleteAbort"
+	})
 	p.Signal(syscall.SIGCONT)
 	b.says(p, 10*time.Second, "starting again from the checkpoint")
 	if !p.Running() {
