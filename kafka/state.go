@@ -104,6 +104,8 @@ type CrawlState struct {
 	Millis   int64          `json:"started_ms,omitempty"`
 	State    string         `json:"state"` // planning, running, waiting, done, cancelled, failed
 	Reason   string         `json:"reason,omitempty"`
+	Why      string         `json:"why,omitempty"`   // why the reason matters
+	Mend     string         `json:"mend,omitempty"`  // what helps
 	Sweep    bool           `json:"sweep,omitempty"` // a sweep follows when it is done
 }
 

@@ -22,10 +22,10 @@ func (c *Client) registerProblem(ctx context.Context, subject, text string, err 
 		Kind: change.Poison, Where: subject, Err: err,
 		What: "the schema registry refuses the table's new schema as incompatible: " + c.changes(ctx, subject, text),
 		Why:  "a reader of the new schema, or one that stayed with the old, could not read the topic's other records",
-		Mend: fmt.Sprintf("sluice schema accept %s   (registers it once in spite of the compatibility level; tell the topic's readers first)", subject),
 	}
 	if parsed, parseErr := schema.Parse(text); parseErr == nil {
 		p.Table = parsed.Table.TableName
+		p.Mend = "sluice schema accept " + p.Table.String() + " (registers it once in spite of the compatibility level; tell the topic's readers first)"
 	}
 	return p
 }

@@ -393,10 +393,9 @@ func (m *Manager) reprepare(c *crawl) {
 func (m *Manager) fail(c *crawl, err error) {
 	err = explain(err, c.table)
 	m.cfg.Log.Error("crawl failed", "crawl", c.id, "table", c.table.String(), "error", err)
-	reason := err.Error()
 	var problem *change.Problem
-	if errors.As(err, &problem) && problem.Mend != "" {
-		reason += "; " + problem.Mend
+	if errors.As(err, &problem) {
+		c.record.Why, c.record.Mend = problem.Why, problem.Mend
 	}
-	c.end(Failed, reason)
+	c.end(Failed, err.Error())
 }

@@ -154,7 +154,7 @@ func TestDenied(t *testing.T) {
 	}
 	id := st.begin(m, Request{Table: s.table("t")})
 	defer st.run(m)()
-	if p := st.over(m, id); p.State != Failed || !strings.Contains(p.Reason, "GRANT SELECT ON") {
+	if p := st.over(m, id); p.State != Failed || !strings.Contains(p.Mend, "GRANT SELECT ON") {
 		t.Errorf("%s: %s", p.State, p.Reason)
 	}
 }

@@ -82,6 +82,9 @@ func (s *Status) Line() string {
 		if s.Reason != "" {
 			fmt.Fprintf(&b, ": %s", s.Reason)
 		}
+		if s.Mend != "" {
+			fmt.Fprintf(&b, "; %s", s.Mend)
+		}
 		return b.String()
 	case s.State == Done:
 		return b.String() + "   done"
