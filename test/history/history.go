@@ -12,7 +12,8 @@
 // each partition; each delete is followed by its tombstone. Of a target with a floor, which is one that keeps its progress with
 // the rows: a row that is shown is a record of the topic, by version and content; versions do not fall; after
 // absence comes only what is newer; and where the look saw the progress too, the row is the newest below it. That a row is
-// absent for a moment, as the holder of a unique value, is allowed where the target is said to have such keys.
+// absent, or as it was, for a moment, because another one has its unique value, is allowed where the target is said to have such
+// keys.
 //
 // The Checker starts no goroutine, does no I/O and is not safe for concurrent use. ReadBinlog and ReadTopic feed it from
 // real servers.
@@ -120,7 +121,7 @@ func (f Fault) String() string {
 type Options struct {
 	// Tombstones: each delete is followed by a record without a value.
 	Tombstones bool
-	// Holders: the targets have unique keys, so a row may be absent for a moment.
+	// Holders: the targets have unique keys, so a row may be absent, or as it was, for a moment.
 	Holders bool
 	// FaultsMax bounds what Check returns; 0: 100.
 	FaultsMax int

@@ -97,7 +97,8 @@ func (c *Checker) checkLooks(k Key, l *life, name string, s *shown) {
 }
 
 // checkAgainstProgress holds a look against the newest record below the progress of the same snapshot: that is the row,
-// or it was deleted, or has given way to another with its unique value.
+// or it was deleted. Where rows have unique values, the newest may have given way to another row's: the row is then absent, or
+// as it was before.
 func (c *Checker) checkAgainstProgress(l *life, o *Observation, fault func(Kind, string, ...any)) {
 	if o.Next < 0 {
 		return
@@ -110,7 +111,7 @@ func (c *Checker) checkAgainstProgress(l *life, o *Observation, fault func(Kind,
 	case newest.Op == change.Delete && o.Present:
 		fault(Revived, "version %d although %s is applied: its delete", o.Version, newest.place())
 	case newest.Op == change.Delete:
-	case o.Present && o.Version > 0 && o.Version < newest.Version:
+	case o.Present && o.Version > 0 && o.Version < newest.Version && !c.options.Holders:
 		fault(Missed, "version %d although %s with version %d is applied", o.Version, newest.place(), newest.Version)
 	case o.Present && o.Version > newest.Version:
 		fault(Unpublished, "version %d, the newest applied is %d (progress %d)", o.Version, newest.Version, o.Next)
