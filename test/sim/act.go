@@ -32,10 +32,10 @@ var weights = [kinds]struct {
 	often int
 	rare  bool // a fault, which a history may do without or be full of
 }{
-	writeAct: {150, false}, showAct: {80, false}, executeAct: {60, false}, startAct: {60, false}, streamAct: {200, false},
+	writeAct: {150, false}, showAct: {130, false}, executeAct: {130, false}, startAct: {100, false}, streamAct: {300, false},
 	crawlAct: {200, false}, sendAct: {15, false}, flushAct: {80, false}, endAct: {100, false}, killSourceAct: {2, true},
-	againAct: {12, true}, failAct: {1, true}, sinkAct: {40, true}, commitAct: {15, false}, moveAct: {6, true}, killAct: {2, true},
-	compactAct: {6, true},
+	againAct: {12, true}, failAct: {1, true}, sinkAct: {40, true}, commitAct: {50, false}, moveAct: {10, true}, killAct: {2, true},
+	compactAct: {8, true},
 }
 
 // act is one step of a program. The numbers are read modulo whatever there is to choose from.

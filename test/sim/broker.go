@@ -5,7 +5,7 @@ import (
 	"github.com/sluice-cdc/sluice/mysql/gtid"
 )
 
-const partitionCount = 3
+const partitionCount = 2
 
 // record is one record of the topic; a control record has no key.
 type record struct {

@@ -5,7 +5,7 @@ import (
 	"github.com/sluice-cdc/sluice/source/merge"
 )
 
-const rangeCount = 3 // each of two keys, each with a worker of its own
+const rangeCount = 2 // each of two keys, each with a worker of its own
 
 // The steps of a chunk, by what is next.
 const (
@@ -15,6 +15,9 @@ const (
 	markStep
 	waitStep
 )
+
+// allDone is a round of the crawl that is over.
+var allDone = [rangeCount]bool{true, true}
 
 // worker takes one range through R4's steps until it is published once a round.
 type worker struct {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	keyCount  = 6
+	keyCount  = 4
 	codeCount = 3 // values of the UNIQUE column, 1 to 3; 0 is NULL
 )
 
@@ -111,7 +111,7 @@ type build struct {
 	s    *server
 	now  state
 	rows []rowEvent
-	bad  bool // a row or value is locked or taken: the transaction waits, so it is not made now
+	bad  bool // a key or value is taken
 }
 
 // put writes a row, or deletes it when next is nil, at the key to; from is where it was, below 0 where it is new.
@@ -138,19 +138,24 @@ func (s *server) fresh(user, code int) *row {
 	return &row{user: user, code: code, n: s.counter}
 }
 
-// locked reports whether a transaction that is not shown yet holds the key or the code.
-func (s *server) locked(key, code int) bool {
-	for _, t := range s.binlog {
-		if t.shown {
-			continue
+// holds reports whether the transaction has changed the key, or a row with the code.
+func (t *transaction) holds(key, code int) bool {
+	for _, e := range t.rows {
+		if e.beforeKey == key || e.afterKey == key {
+			return true
 		}
-		for _, e := range t.rows {
-			if e.beforeKey == key || e.afterKey == key {
-				return true
-			}
-			if code != 0 && (e.before != nil && e.before.code == code || e.after != nil && e.after.code == code) {
-				return true
-			}
+		if code != 0 && (e.before != nil && e.before.code == code || e.after != nil && e.after.code == code) {
+			return true
+		}
+	}
+	return false
+}
+
+// meets reports whether the transactions have a row or a code in common: one has waited for the other's locks.
+func (t *transaction) meets(o *transaction) bool {
+	for _, e := range t.rows {
+		if e.before != nil && o.holds(e.beforeKey, e.before.code) || e.after != nil && o.holds(e.afterKey, e.after.code) {
+			return true
 		}
 	}
 	return false
@@ -168,14 +173,13 @@ func (s *server) write(a act) *transaction {
 	if b.bad || len(b.rows) == 0 {
 		return nil
 	}
-	for _, e := range b.rows {
-		if e.before != nil && s.locked(e.beforeKey, e.before.code) || e.after != nil && s.locked(e.afterKey, e.after.code) {
-			return nil
+	t := &transaction{sid: [16]byte{s.generation}, gno: s.gno + 1, micros: s.clock + int64(a.d)*10, rows: b.rows}
+	for _, o := range s.binlog {
+		if !o.shown && t.meets(o) {
+			return nil // it waits for a lock, so it is not made now
 		}
 	}
-	s.gno++
-	s.clock += int64(a.d) * 10
-	t := &transaction{sid: [16]byte{s.generation}, gno: s.gno, micros: s.clock, rows: b.rows}
+	s.gno, s.clock = t.gno, t.micros
 	if a.d%16 == 3 {
 		t.micros -= 2000 // SET timestamp, or a clock that was set back
 	}
@@ -190,7 +194,7 @@ func (b *build) statement(kind, key, other, user, code int) {
 	switch {
 	case was == nil: // insert
 		b.put(-1, key, b.s.fresh(user, code))
-	case kind == 0: // delete
+	case kind == 0 || kind == 6: // delete
 		b.put(key, -1, nil)
 	case kind == 1 && that == nil: // the key changes
 		b.put(key, other, b.s.fresh(was.user, was.code))
@@ -235,9 +239,23 @@ func (s *server) show(n int) *transaction {
 	return t
 }
 
-// execute puts the GTID of a visible transaction into gtid_executed.
+// execute puts the GTID of a visible transaction into gtid_executed: in any order too, but not before one whose locks it has
+// waited for.
 func (s *server) execute(n int) *transaction {
-	t := s.nth(n, func(t *transaction) bool { return t.shown && !t.executed })
+	t := s.nth(n, func(t *transaction) bool {
+		if !t.shown || t.executed {
+			return false
+		}
+		for _, o := range s.binlog {
+			if o == t {
+				break
+			}
+			if !o.executed && t.meets(o) {
+				return false
+			}
+		}
+		return true
+	})
 	if t != nil {
 		t.executed = true
 		s.executed.AddRaw(t.sid, "", t.gno)

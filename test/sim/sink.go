@@ -197,10 +197,14 @@ func (g *group) move(p, to int, told bool) {
 	if from == to {
 		return
 	}
-	g.owner[p] = to
-	if told {
-		g.members[from].parts[p] = worked{}
+	m := &g.members[from].parts[p]
+	switch {
+	case told:
+		*m = worked{}
+	case m.begun && m.batch == nil:
+		g.fetch(from, p, m, 3) // in flight while the other takes over
 	}
+	g.owner[p] = to
 	g.w.tell("partition %d goes from sink %d to sink %d (told: %v)", p, from, to, told)
 }
 

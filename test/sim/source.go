@@ -80,9 +80,6 @@ func (s *session) load() {
 		s.cp = saved.clone()
 	} else { // it starts at now: what is there is the crawl's
 		s.cp = &checkpoint{published: s.w.db.executed.Clone(), round: 1, fresh: true}
-		for _, t := range s.w.db.binlog {
-			s.cp.published.AddRaw(t.sid, "", t.gno)
-		}
 		s.began = s.cp.published.Clone()
 	}
 	s.w.tell("%s reads the checkpoint: published %s and %d rows more", s.name, s.cp.published, s.cp.rows)

@@ -83,7 +83,7 @@ func newWorld(s Setting) *world {
 	w := &world{Setting: s, db: newServer(), broker: &broker{unfenced: s.Mutant == NoFence}}
 	w.group = newGroup(w, s.Target)
 	if s.Filled {
-		for key := range 4 {
+		for key := range keyCount - 1 {
 			w.db.first[key] = w.db.fresh(key%2, key%(codeCount+1))
 		}
 		w.db.tip, w.db.shown = w.db.first, w.db.first
@@ -145,9 +145,10 @@ func (w *world) do(a act) {
 		}
 		w.group.work(who, p, a)
 	case commitAct:
-		w.group.commit(int(a.a)%memberCount, int(a.b)%partitionCount)
+		p := int(a.b) % partitionCount
+		w.group.commit(w.group.owner[p], p)
 	case moveAct:
-		w.group.move(int(a.b)%partitionCount, int(a.a)%memberCount, a.c%2 == 0)
+		w.group.move(int(a.b)%partitionCount, int(a.a)%memberCount, a.c%4 == 1)
 	case killAct:
 		w.group.kill(int(a.a) % memberCount)
 	case compactAct:
@@ -206,7 +207,7 @@ func (s *session) do(a act) {
 		s.flush()
 	case a.kind == endAct, a.kind == flushAct:
 		s.commit(int(a.b) % 40)
-	case a.kind == againAct && !s.ending && s.cp.done == [rangeCount]bool{true, true, true} && s.cp.round < 4:
+	case a.kind == againAct && !s.ending && s.cp.done == allDone && s.cp.round < 4:
 		s.crawlAgain()
 		s.w.tell("%s is asked to crawl again", s.name)
 	}
@@ -259,7 +260,7 @@ func (w *world) rest() {
 // idle reports whether all is published.
 func (s *session) idle() bool {
 	return s.stage == running && !s.dead && s.next == len(s.w.db.binlog) && len(s.pending) == 0 && !s.ending &&
-		s.cp.done == [rangeCount]bool{true, true, true}
+		s.cp.done == allDone
 }
 
 // settle takes one round of everything that a source does.
@@ -379,5 +380,5 @@ func History(seed uint64, m Mutant) (Setting, []act) {
 		// trust for that, and the two together are known to go wrong.
 		s.Loses = false
 	}
-	return s, generate(r, 40+r.IntN(300))
+	return s, generate(r, 40+r.IntN(400))
 }
