@@ -133,6 +133,7 @@ type Checker struct {
 	keys    map[Key]*life
 	order   []Key // as they were met, so that faults come in one order
 	newest  map[partition]change.Version
+	unsure  map[change.TableName]bool // tables that Unlogged was told of
 	faults  []Fault
 	counts  Counts
 }
@@ -160,7 +161,7 @@ func New(o Options) *Checker {
 	if o.FaultsMax == 0 {
 		o.FaultsMax = 100
 	}
-	return &Checker{options: o, keys: make(map[Key]*life), newest: make(map[partition]change.Version)}
+	return &Checker{options: o, keys: make(map[Key]*life), newest: make(map[partition]change.Version), unsure: make(map[change.TableName]bool)}
 }
 
 func (c *Checker) life(k Key) *life {
@@ -183,6 +184,7 @@ func (c *Checker) Event(e Event) {
 // Unlogged says that rows of the table may have changed here without an event: TRUNCATE, DDL that changes values,
 // history that a failover lost. What a crawl says after it is believed, until the row's next event.
 func (c *Checker) Unlogged(table change.TableName) {
+	c.unsure[table] = true
 	for _, k := range c.order {
 		if k.Table == table {
 			l := c.keys[k]

@@ -48,7 +48,7 @@ type pass struct {
 // crawled takes what a crawl says of the row: nothing but what the binlog says of it at this place. Where the row may have
 // changed without an event since the last one that the topic had, the crawl is believed.
 func (p *pass) crawled(r *Record) {
-	if len(p.unsure) > 0 && p.unsure[0] <= p.matched {
+	if len(p.unsure) > 0 && p.unsure[0] <= p.matched || p.matched == 0 && p.Checker.unsure[p.key.Table] {
 		p.known = false
 	}
 	if p.known && r.After != p.row {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// historiesDefault takes about twelve seconds on one core; $SLUICE_HISTORIES sets another number.
-const historiesDefault = 60_000
+// historiesDefault takes about ten seconds on one core; $SLUICE_HISTORIES sets another number.
+const historiesDefault = 50_000
 
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	t.Helper()
