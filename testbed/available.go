@@ -32,6 +32,10 @@ var installers = []struct {
 	}},
 	{"elasticsearch", searchInstaller(Elasticsearch)},
 	{"opensearch", searchInstaller(OpenSearch)},
+	{"tlc", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := tlcInstall(ctx, log)
+		return tlcVersion, dir, needsJava(err)
+	}},
 }
 
 func mysqlInstaller(version MySQLVersion) func(context.Context, Log) (string, string, error) {

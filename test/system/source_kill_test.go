@@ -18,6 +18,7 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 	b := newBed(t)
 	m, db := b.mysql(testbed.MySQLOptions{})
 	l := newLedger(t, db, 2000)
+	began := b.executed(m)
 	config := b.sourceConfig(m, "limits: {transaction_bytes: 20000}\ncrawl: {chunk_bytes: 65536, workers: 2}\n")
 	random := rand.New(rand.NewPCG(seed(t), 2))
 	crawls, kills := 0, 0
@@ -50,6 +51,7 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 	b.caughtUp(m, config, 30*time.Second)
 	t.Logf("%d kills, %d crawls, %d transactions", kills, crawls, n)
 	l.check(t, b.compareTopic(cdc(m), "ledger"), crawls)
+	b.historyRight(m, began, "ledger")
 }
 
 // passage is at which of its passages a point strikes: those of a start are passed once, others often.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -14,6 +13,7 @@ import (
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/schema/registry"
+	"github.com/sluice-cdc/sluice/test/history/feed"
 )
 
 // history is what a read_committed reader finds in a table's topic, with everything that must hold of it checked on the way:
@@ -34,57 +34,41 @@ func (b *bed) readEach(table string, each func(*change.Table, *avro.Decoded)) *h
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), size(time.Minute, 10*time.Minute))
 	defer cancel()
-	topic := kafka.TopicName("shop", change.TableName{DB: "shop", Name: table})
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	decoder, err := feed.NewDecoder(b.registry)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	defer client.Close()
-	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	left := 0
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			left++
-		}
-	})
+	topic := feed.Topic{Brokers: []string{b.broker}, Registry: b.registry, Prefix: "shop", Table: change.TableName{DB: "shop", Name: table}}
 	h := &history{ops: map[change.Op]int{}, reads: map[string]int{}, events: map[string]string{}, newest: map[string][]byte{}}
-	d := &topicDecoder{bed: b, values: map[int]*avro.Decoder{}, each: each}
 	versions := map[int32]change.Version{}
-	for left > 0 {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err0(); err != nil {
-			b.t.Fatalf("read %s: %v", topic, err)
+	err = feed.Records(ctx, topic, func(r *kgo.Record) error {
+		v, ok := kafka.RecordVersion(r)
+		if last := versions[r.Partition]; !ok || v < last || v == last && r.Value != nil {
+			b.t.Errorf("%s/%d offset %d: version %d after %d", r.Topic, r.Partition, r.Offset, v, last)
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if end, _ := ends.Lookup(topic, r.Partition); r.Offset+1 == end.Offset {
-				left--
-			}
-			if r.Attrs.IsControl() {
-				return
-			}
-			v, ok := kafka.RecordVersion(r)
-			if last := versions[r.Partition]; !ok || v < last || v == last && r.Value != nil {
-				b.t.Errorf("%s/%d offset %d: version %d after %d", topic, r.Partition, r.Offset, v, last)
-			}
-			versions[r.Partition] = v
-			h.take(d, r)
-		})
+		versions[r.Partition] = v
+		h.records++
+		if r.Value == nil {
+			delete(h.newest, string(r.Key))
+			return nil
+		}
+		form, e, err := decoder.Value(ctx, r)
+		if err != nil {
+			return err
+		}
+		if each != nil {
+			each(form, e)
+		}
+		h.take(string(r.Key), e)
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
 	}
 	return h
 }
 
-func (h *history) take(d *topicDecoder, r *kgo.Record) {
-	h.records++
-	key := string(r.Key)
-	if r.Value == nil {
-		delete(h.newest, key)
-		return
-	}
-	e := d.decode(r)
+func (h *history) take(key string, e *avro.Decoded) {
 	h.ops[e.Op]++
 	h.events[key] += e.Op.String()
 	switch e.Op {
@@ -105,43 +89,6 @@ func content(values []change.Value) []byte {
 		b = append(b, v.Bytes...)
 	}
 	return b
-}
-
-type topicDecoder struct {
-	bed      *bed
-	registry *registry.Client
-	values   map[int]*avro.Decoder
-	each     func(*change.Table, *avro.Decoded)
-}
-
-func (d *topicDecoder) decode(r *kgo.Record) *avro.Decoded {
-	t := d.bed.t
-	id, body, err := registry.ReadFrame(r.Value)
-	if err != nil {
-		t.Fatalf("%s/%d offset %d: %v", r.Topic, r.Partition, r.Offset, err)
-	}
-	if d.values[id] == nil {
-		if d.registry == nil {
-			if d.registry, err = registry.New(registry.Options{URL: d.bed.registry}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		text, err := d.registry.Schema(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d.values[id], err = avro.NewDecoder(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	e := &avro.Decoded{}
-	if err := d.values[id].Decode(body, e); err != nil {
-		t.Fatalf("%s/%d offset %d: %v", r.Topic, r.Partition, r.Offset, err)
-	}
-	if d.each != nil {
-		d.each(d.values[id].Table(), e)
-	}
-	return e
 }
 
 // compareTopic holds the newest state of each key in the topic against the table, by content, and returns the history.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sluice-cdc/sluice/testbed"
@@ -46,6 +47,8 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 			return nil, "", err
 		}
 		return search, search.URL(), nil
+	case "tlc":
+		return nil, "", errors.New("tlc is a program and no server; go test ./test/model runs it")
 	}
 	version, err := testbed.ParseMySQLVersion(name)
 	if err != nil {
