@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -55,6 +57,11 @@ func Main[C any](name string, defaults func() *C, open func(ctx context.Context,
 
 const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until stopped
        sluice-sink-%[1]s doctor --config FILE       look at everything the run depends on; changes nothing
+       sluice-sink-%[1]s wait --config FILE --now | --gtid SET
+                                        until the target shows what the source shows now, or all transactions of a set
+           --timeout TIME     how long at most (1m); 0: for ever
+           --source NAME      only this source's topics; --table DB.TABLE: only this table, may be repeated
+           -o json            print JSON
        sluice-sink-%[1]s replay --config FILE --to beginning|target|OFFSET|TIME
                                         go back (or forward) while the group is stopped; target: go on from where
                                         the target itself says, after it was set back from a backup
@@ -114,6 +121,12 @@ type command struct {
 	log            *slog.Logger
 	stdout, stderr io.Writer
 
+	tables  map[change.TableName]bool
+	source  string
+	gtid    string
+	now     bool
+	timeout time.Duration
+
 	group  string // --group, only to be sure: must be the page's
 	to     string
 	topics []string
@@ -124,9 +137,30 @@ type command struct {
 
 func (c *command) flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.output, "o", "", "json: print JSON")
-	if c.name != "replay" {
-		return
+	switch c.name {
+	case "wait":
+		c.againstFlags(flags)
+		flags.StringVar(&c.gtid, "gtid", "", "a GTID set")
+		flags.BoolVar(&c.now, "now", false, "what the source shows now")
+		flags.DurationVar(&c.timeout, "timeout", time.Minute, "how long at most; 0: for ever")
+	case "replay":
+		c.replayFlags(flags)
 	}
+}
+
+// againstFlags are those of the commands that hold the target against its sources.
+func (c *command) againstFlags(flags *flag.FlagSet) {
+	flags.StringVar(&c.group, "group", "", "the group; must be the page's")
+	flags.StringVar(&c.source, "source", "", "only this source's topics")
+	c.tables = make(map[change.TableName]bool)
+	flags.Func("table", "only this table: database.table; may be repeated", func(text string) error {
+		name, err := change.ParseTableName(text)
+		c.tables[name] = true
+		return err
+	})
+}
+
+func (c *command) replayFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.group, "group", "", "the group; must be the page's")
 	flags.StringVar(&c.to, "to", "", "beginning, target, an offset, or a time like 2026-11-20T09:00:00Z")
 	flags.BoolVar(&c.empty, "empty", false, "empty the target's tables first")
@@ -141,12 +175,14 @@ func (c *command) flags(flags *flag.FlagSet) {
 func (c *command) check(flags *flag.FlagSet) error {
 	problem := ""
 	switch {
-	case c.name != "run" && c.name != "doctor" && c.name != "replay":
+	case !slices.Contains([]string{"run", "doctor", "replay", "wait"}, c.name):
 		problem = fmt.Sprintf("there is no command %q", c.name)
 	case flags.NArg() > 0:
 		problem = fmt.Sprintf("%q is no flag", flags.Arg(0))
 	case c.output != "" && c.output != "json":
 		problem = fmt.Sprintf("-o %q: want json", c.output)
+	case c.name == "wait" && c.now == (c.gtid != ""):
+		problem = "wait needs one of --now and --gtid SET"
 	case c.name == "replay" && c.to == "":
 		problem = "replay needs --to"
 	default:
@@ -162,6 +198,8 @@ func (c *command) run(ctx, hard context.Context) error {
 		return c.doctor(ctx)
 	case "replay":
 		return c.replay(ctx)
+	case "wait":
+		return c.wait(ctx)
 	}
 	s, err := New(c.config, c.target, c.log)
 	if err != nil {
