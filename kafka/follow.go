@@ -120,3 +120,6 @@ func KeysBetween(ctx context.Context, client *kgo.Client, topic string, id Topic
 	}
 	return nil
 }
+
+// Crawl returns what the checkpoint said of a crawl when it was read last, nil where it says nothing.
+func (f *Follower) Crawl(id string) *CrawlState { return f.checkpoint.Crawls[id] }

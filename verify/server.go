@@ -20,8 +20,9 @@ type Server struct {
 	db     *sql.DB
 }
 
-// serverConnections bounds what verify opens at the source.
-const serverConnections = 16
+// serverConnections bounds what verify opens at the source: one for each table that is walked, and one for each range that is
+// settled, see Run.Parallel.
+const serverConnections = 40
 
 // Connect connects to a source's server. The caller closes it.
 func Connect(ctx context.Context, config mysql.Config) (*Server, error) {
@@ -86,7 +87,14 @@ func (s *Server) session(ctx context.Context) (*session, error) {
 	if s.facts.Flavor == gtid.MariaDB {
 		unlimited = "SET SESSION max_statement_time = 0"
 	}
-	for _, set := range [...]string{unlimited, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"} {
+	sets := []string{unlimited, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"}
+	if s.facts.IsMySQL(5, 7, 9) {
+		sets = append(sets, "SET SESSION range_optimizer_max_mem_size = 0") // over its bound many keys would be a scan of the table
+	}
+	if lock := lockPatience(s.facts); lock != "" {
+		sets = append(sets, lock)
+	}
+	for _, set := range sets {
 		if _, err := conn.ExecContext(ctx, set); err != nil {
 			conn.Close()
 			return nil, s.config.Problem(err)

@@ -27,8 +27,14 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2 // usage or configuration: a person is needed
-	exitDiffer = 3 // doctor: something is wrong
+	exitDiffer = 3 // something was found: doctor, that something is wrong; verify, rows that differ
 )
+
+// commands are those that there are.
+var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay"}
+
+// parallelMax bounds what verify reads at once: each reads at the source and at the target.
+const parallelMax = 16
 
 // Definition is a kind of sink: what its binary is made of. C is the struct of the target's own keys in the
 // page, named by yaml tags; it shares the page's top level with Config.
@@ -62,6 +68,17 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
            --timeout TIME     how long at most (1m); 0: for ever
            --source NAME      only this source's topics; --table DB.TABLE: only this table, may be repeated
            -o json            print JSON
+       sluice-sink-%[1]s verify --config FILE
+                                        hold every row of the target against its source, while writes go on; 3: rows differ
+           --table, --source  as above
+           --limit N          differing rows of a table that are shown (20)
+           --rate N           rows a second; --parallel N: tables and key ranges side by side (4)
+           --state FILE       to go on where a run was cut off
+           -o json            print JSON: what repair takes
+       sluice-sink-%[1]s repair --config FILE
+                                        have the source publish the differing rows anew, and look at them again; 3: some differ still
+           --from FILE        what verify -o json has printed (- is stdin); else verify runs first, with its flags
+           --dry-run          only show what would be sent
        sluice-sink-%[1]s replay --config FILE --to beginning|target|OFFSET|TIME
                                         go back (or forward) while the group is stopped; target: go on from where
                                         the target itself says, after it was set back from a backup
@@ -127,6 +144,12 @@ type command struct {
 	now     bool
 	timeout time.Duration
 
+	parallel int
+	rate     int64
+	limit    int
+	state    string
+	from     string
+
 	group  string // --group, only to be sure: must be the page's
 	to     string
 	topics []string
@@ -143,9 +166,24 @@ func (c *command) flags(flags *flag.FlagSet) {
 		flags.StringVar(&c.gtid, "gtid", "", "a GTID set")
 		flags.BoolVar(&c.now, "now", false, "what the source shows now")
 		flags.DurationVar(&c.timeout, "timeout", time.Minute, "how long at most; 0: for ever")
+	case "verify":
+		c.againstFlags(flags)
+		c.compareFlags(flags)
+	case "repair":
+		c.againstFlags(flags)
+		c.compareFlags(flags)
+		flags.StringVar(&c.from, "from", "", "what verify -o json has printed; - is stdin; else verify runs first")
+		flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be sent")
 	case "replay":
 		c.replayFlags(flags)
 	}
+}
+
+func (c *command) compareFlags(flags *flag.FlagSet) {
+	flags.IntVar(&c.parallel, "parallel", 4, "tables side by side, and key ranges of each")
+	flags.Int64Var(&c.rate, "rate", 0, "rows of the sources a second; 0: as many as go")
+	flags.IntVar(&c.limit, "limit", 20, "differing rows of a table that are shown with both images")
+	flags.StringVar(&c.state, "state", "", "a file that says how far it is: the same command goes on where it was cut off")
 }
 
 // againstFlags are those of the commands that hold the target against its sources.
@@ -175,12 +213,14 @@ func (c *command) replayFlags(flags *flag.FlagSet) {
 func (c *command) check(flags *flag.FlagSet) error {
 	problem := ""
 	switch {
-	case !slices.Contains([]string{"run", "doctor", "replay", "wait"}, c.name):
+	case !slices.Contains(commands, c.name):
 		problem = fmt.Sprintf("there is no command %q", c.name)
 	case flags.NArg() > 0:
 		problem = fmt.Sprintf("%q is no flag", flags.Arg(0))
 	case c.output != "" && c.output != "json":
 		problem = fmt.Sprintf("-o %q: want json", c.output)
+	case (c.name == "verify" || c.name == "repair") && (c.parallel < 1 || c.parallel > parallelMax || c.rate < 0 || c.limit < 0):
+		problem = fmt.Sprintf("want --parallel 1 to %d, --rate and --limit 0 or more", parallelMax)
 	case c.name == "wait" && c.now == (c.gtid != ""):
 		problem = "wait needs one of --now and --gtid SET"
 	case c.name == "replay" && c.to == "":
@@ -200,6 +240,10 @@ func (c *command) run(ctx, hard context.Context) error {
 		return c.replay(ctx)
 	case "wait":
 		return c.wait(ctx)
+	case "verify":
+		return c.verify(ctx)
+	case "repair":
+		return c.repair(ctx)
 	}
 	s, err := New(c.config, c.target, c.log)
 	if err != nil {
