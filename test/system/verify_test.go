@@ -127,7 +127,7 @@ func (b *verifyBed) run(args ...string) (code int, stdout, stderr string) {
 // verified runs verify and returns what it found: table, key, kind and differing columns.
 func (b *verifyBed) verified(wantCode int, args ...string) (*verify.Report, []string) {
 	b.t.Helper()
-	code, out, errs := b.run(append(args, "--config", b.config, "-o", "json")...)
+	code, out, errs := b.run(append(args, "--config", b.config, "-o", "json", "--limit", "1000")...)
 	report := &verify.Report{}
 	if err := json.Unmarshal([]byte(out), report); err != nil || code != wantCode {
 		b.t.Fatalf("%v: exit %d, want %d: %v\n%s\n%.2000s", args, code, wantCode, err, errs, out)
