@@ -99,9 +99,9 @@ func StableEnds(ctx context.Context, client *kgo.Client, topic string) (ends, st
 	return ends, starts, nil
 }
 
-// KeysBetween calls yield with the framed key of every committed record from the offsets of from up to, not including, those of
-// to. A key comes as often as it has records. The slice is valid until yield returns.
-func KeysBetween(ctx context.Context, client *kgo.Client, topic string, id TopicID, from, to Ends, yield func(key []byte) error) error {
+// RecordsBetween calls yield with every committed record from the offsets of from up to, not including, those of to; partition
+// by partition, in order.
+func RecordsBetween(ctx context.Context, client *kgo.Client, topic string, id TopicID, from, to Ends, yield func(*kgo.Record) error) error {
 	for p := range to {
 		start := int64(0)
 		if p < len(from) {
@@ -112,10 +112,10 @@ func KeysBetween(ctx context.Context, client *kgo.Client, topic string, id Topic
 		}
 		r, err := openReader(ctx, client, topic, id, int32(p), true)
 		if err == nil {
-			err = readRange(ctx, r, start, to[p], func(rec *kgo.Record) error { return yield(rec.Key) })
+			err = readRange(ctx, r, start, to[p], yield)
 		}
 		if err != nil {
-			return Explain(err, "read the keys of a topic", fmt.Sprintf("%s/%d", topic, p))
+			return Explain(err, "read what a topic has got since", fmt.Sprintf("%s/%d", topic, p))
 		}
 	}
 	return nil

@@ -216,12 +216,16 @@ func (w *Waiter) Wait(ctx context.Context, source string, topics []Topic, mark M
 	}
 	wanted := make(map[string]kafka.Ends, len(topics))
 	started := make(map[string]kafka.Ends, len(topics))
-	for _, t := range topics {
-		ends, starts, err := kafka.StableEnds(ctx, w.Client, t.Name)
-		if err != nil {
-			return ended(ctx, err, p.last)
+	for i := 0; i < len(topics); {
+		ends, starts, err := kafka.StableEnds(ctx, w.Client, topics[i].Name)
+		if err == nil {
+			wanted[topics[i].Name], started[topics[i].Name] = ends, starts
+			i++
+			continue
 		}
-		wanted[t.Name], started[t.Name] = ends, starts
+		if err := p.again(ctx, Behind{}, err); err != nil {
+			return err
+		}
 	}
 	for {
 		behind, err := w.behind(ctx, topics, wanted, started)
@@ -247,8 +251,11 @@ type pace struct {
 // again sleeps a little. It returns the error that ends the wait, if any.
 func (p *pace) again(ctx context.Context, behind Behind, err error) error {
 	now := time.Now()
-	if err != nil {
+	if err != nil && (ctx.Err() != nil || change.SeverityOf(err) != change.Retry) {
 		return ended(ctx, err, p.last)
+	}
+	if err != nil { // brokers in motion: asked again, as patiently as for anything else
+		behind = Behind{What: err.Error()}
 	}
 	if behind != p.last || p.moved.IsZero() {
 		p.last, p.moved = behind, now

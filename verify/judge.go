@@ -75,6 +75,15 @@ type Look struct {
 	Want    map[string][]Place
 	Found   map[string][]Place
 	Touched map[string]bool
+
+	// Events are what the topic carried of the touched keys: what each event says of where the row should be from its version on.
+	Events map[string][]Event
+}
+
+// Event is what one event of a key says of its row.
+type Event struct {
+	Version change.Version
+	Want    []Place // none: deleted
 }
 
 // Verdict is what a look says of one key.
@@ -92,13 +101,35 @@ const (
 // A key that was not touched had one state in the log from before the source was read until after the target was. The source showed
 // that state: all that had been published before was visible, and all that was visible had been published before the target was
 // read. The target had applied it. So there is one truth to compare, and no time has to pass.
+//
+// A key that is touched all the time never comes to rest. But where the target tells its row's version, the topic carried the event
+// of that version, and the row is what that event says, the target shows a state that the row has had since: it is equal too.
 func (l *Look) Decide(key string) (Verdict, Kind) {
 	kind, ok := Judge(l.Want[key], l.Found[key])
 	switch {
 	case ok:
 		return Equal, ""
+	case l.Touched[key] && l.shownByEvent(key):
+		return Equal, ""
 	case l.Touched[key]:
 		return Again, kind
 	}
 	return Differing, kind
+}
+
+// shownByEvent reports whether the rows found are what an event of the key says, and of its version.
+func (l *Look) shownByEvent(key string) bool {
+	found := l.Found[key]
+	if len(found) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(l.Events[key], func(e Event) bool {
+		for i := range found {
+			if found[i].Version != e.Version {
+				return false
+			}
+		}
+		_, ok := Judge(e.Want, found)
+		return ok
+	})
 }

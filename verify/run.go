@@ -30,6 +30,7 @@ type Run struct {
 	Parallel int   // tables side by side, and key ranges side by side, over all tables; at most 16
 	Rate     int64 // rows of the sources a second, over all; 0: as many as go
 	Limit    int   // differing rows of a table that are kept with both images
+	Keys     int   // of a table, held at the same time where the target cannot be read by key range; of each some hundred bytes
 
 	// Tell is called about once a second with how far the run is. It may be nil.
 	Tell func(Progress)
@@ -85,7 +86,7 @@ func (r *Run) prepare(ctx context.Context, scanner sink.Scanner) error {
 }
 
 func (r *Run) table(ctx context.Context, topic Topic) (*tableRun, error) {
-	text, _, err := r.Registry.Latest(ctx, topic.Name+"-value")
+	text, id, err := r.Registry.Latest(ctx, topic.Name+"-value")
 	if err == nil && text == "" {
 		err = &change.Problem{Kind: change.Retry, What: "the registry has no schema of " + topic.Name + "-value", Mend: "is it the registry that the source writes to?"}
 	}
@@ -97,7 +98,7 @@ func (r *Run) table(ctx context.Context, topic Topic) (*tableRun, error) {
 		return nil, err
 	}
 	table := decoder.Table()
-	t := &tableRun{run: r, topic: topic, table: table, names: published(table), pass: passKeys, decoders: make(map[int]*avro.KeyDecoder)}
+	t := &tableRun{run: r, topic: topic, table: table, names: published(table), value: decoder, valueID: id, decoders: make(map[int]*avro.KeyDecoder)}
 	t.shaper, _ = r.Target.(sink.Shaper)
 	if t.source, err = r.Servers[topic.Source].loadTable(ctx, table); err != nil {
 		return nil, err

@@ -133,7 +133,7 @@ func (x *session) visible(ctx context.Context, published *kafka.PositionState) e
 			return nil
 		}
 		if time.Since(began) > visiblePatience {
-			return &change.Problem{Kind: change.Retry, What: "the server does not show what has been published", Where: x.server.identity().Address,
+			return &change.Problem{Kind: change.Retry, What: "the server does not show what has been published", Where: x.server.identity().Address, Err: errStill,
 				Why:  "a commit hangs (semi-synchronous replication without its replica), or the server lacks transactions that the source has published",
 				Mend: "is it the server that the source reads? See: sluice status"}
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/schema/avro"
@@ -20,6 +22,8 @@ const (
 	// settleRounds bounds how often a key that is touched each time is looked at; the pause grows from round to round.
 	settleRounds   = 40
 	settlePauseMax = time.Second
+	// settleFailures is how often in a row brokers and servers in motion are borne with.
+	settleFailures = 10
 	// valueMax is how much of a value is kept to be shown.
 	valueMax = 64 << 10
 )
@@ -36,6 +40,7 @@ func (t *tableRun) settle(ctx context.Context, keys []string, into *TableResult)
 }
 
 func (t *tableRun) settleSome(ctx context.Context, open []string, into *TableResult) error {
+	failed := 0
 	for round := 0; len(open) > 0; round++ {
 		if round == settleRounds {
 			into.Undecided += int64(len(open))
@@ -49,9 +54,15 @@ func (t *tableRun) settleSome(ctx context.Context, open []string, into *TableRes
 			}
 		}
 		look, err := t.look(ctx, open)
+		if err != nil && passes(err) && failed < settleFailures {
+			failed++
+			t.run.Log.Warn("a look at some rows failed; trying again", "table", t.table.String(), "error", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		failed = 0
 		var again []string
 		for _, key := range open {
 			switch verdict, kind := look.Decide(key); verdict {
@@ -68,6 +79,11 @@ func (t *tableRun) settleSome(ctx context.Context, open []string, into *TableRes
 	return nil
 }
 
+// passes reports whether an error is expected to pass. What was waited for in vain already is not.
+func passes(err error) bool {
+	return change.SeverityOf(err) == change.Retry && !errors.Is(err, errStill)
+}
+
 // look is one round: the five steps of the package comment.
 func (t *tableRun) look(ctx context.Context, open []string) (*Look, error) {
 	keys := make([][]change.Value, len(open))
@@ -79,7 +95,7 @@ func (t *tableRun) look(ctx context.Context, open []string) (*Look, error) {
 		}
 		wanted[key] = true
 	}
-	l := &Look{Want: make(map[string][]Place), Found: make(map[string][]Place), Touched: make(map[string]bool)}
+	l := &Look{Want: make(map[string][]Place), Found: make(map[string][]Place), Touched: make(map[string]bool), Events: make(map[string][]Event)}
 	from, _, err := kafka.StableEnds(ctx, t.run.Waiter.Client, t.topic.Name)
 	if err != nil {
 		return nil, err
@@ -98,7 +114,7 @@ func (t *tableRun) look(ctx context.Context, open []string) (*Look, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, t.touched(ctx, from, to, wanted, l.Touched)
+	return l, t.touched(ctx, from, to, wanted, l)
 }
 
 // applied waits until the target has applied everything up to the mark. A target that stands still is the end of verify: what
@@ -179,32 +195,76 @@ func keepPlace(rows *Rows, row *sink.Row, wanted map[string]bool, into map[strin
 }
 
 // touched is step 5.
-func (t *tableRun) touched(ctx context.Context, from, to kafka.Ends, wanted, touched map[string]bool) error {
-	return kafka.KeysBetween(ctx, t.run.Waiter.Client, t.topic.Name, t.topic.ID, from, to, func(framed []byte) error {
-		id, body, err := registry.ReadFrame(framed)
-		if err != nil {
+func (t *tableRun) touched(ctx context.Context, from, to kafka.Ends, wanted map[string]bool, l *Look) error {
+	rows := NewRows(t.table)
+	return kafka.RecordsBetween(ctx, t.run.Waiter.Client, t.topic.Name, t.topic.ID, from, to, func(rec *kgo.Record) error {
+		key, err := t.recordKey(ctx, rec.Key)
+		if err != nil || !wanted[key] {
 			return err
 		}
-		decoder, err := t.keyDecoder(ctx, id)
-		if err != nil {
-			return err
+		l.Touched[key] = true
+		if len(l.Found[key]) == 0 || rec.Value == nil {
+			return nil
 		}
-		values, err := decoder.Decode(body, nil)
-		if err != nil {
-			return err
+		event, err := t.event(ctx, rows, rec)
+		if err == nil && event != nil {
+			l.Events[key] = append(l.Events[key], *event)
 		}
-		if len(values) != len(t.table.Key) {
-			return fmt.Errorf("a key of %s has %d columns, the table's has %d", t.topic.Name, len(values), len(t.table.Key))
-		}
-		var key []byte
-		for i, v := range values {
-			key = appendKeyValue(key, &t.table.Columns[t.table.Key[i]], v)
-		}
-		if wanted[string(key)] {
-			touched[string(key)] = true
-		}
-		return nil
+		return err
 	})
+}
+
+// recordKey returns the key of a record of the topic.
+func (t *tableRun) recordKey(ctx context.Context, framed []byte) (string, error) {
+	id, body, err := registry.ReadFrame(framed)
+	if err != nil {
+		return "", err
+	}
+	decoder, err := t.keyDecoder(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	values, err := decoder.Decode(body, nil)
+	if err != nil {
+		return "", err
+	}
+	if len(values) != len(t.table.Key) {
+		return "", fmt.Errorf("a key of %s has %d columns, the table's has %d", t.topic.Name, len(values), len(t.table.Key))
+	}
+	var key []byte
+	for i, v := range values {
+		key = appendKeyValue(key, &t.table.Columns[t.table.Key[i]], v)
+	}
+	return string(key), nil
+}
+
+// event decodes what a record says of its row, nil where it has another form of the table than the one that is compared.
+func (t *tableRun) event(ctx context.Context, rows *Rows, rec *kgo.Record) (*Event, error) {
+	version, _ := kafka.RecordVersion(rec)
+	id, body, err := registry.ReadFrame(rec.Value)
+	if err != nil || id != t.valueID {
+		return nil, err
+	}
+	var d avro.Decoded
+	if err := t.value.Decode(body, &d); err != nil {
+		return nil, err
+	}
+	e := &Event{Version: version}
+	if d.After == nil {
+		return e, nil
+	}
+	places, err := shaped(t.shaper, t.topic.Source, t.table, t.names, d.After)
+	if err != nil {
+		return nil, err
+	}
+	for i := range places {
+		sum, err := rows.Sum(&places[i])
+		if err != nil {
+			return nil, err
+		}
+		e.Want = append(e.Want, Place{Shard: places[i].Shard, Sum: sum})
+	}
+	return e, nil
 }
 
 // keyDecoder returns the decoder of the topic's keys: a topic has one key schema (rule R1).

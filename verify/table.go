@@ -14,12 +14,8 @@ import (
 	"github.com/sluice-cdc/sluice/sink"
 )
 
-const (
-	// chunkRows is how many rows of the source one key range holds; of a row only its key and its hash are kept.
-	chunkRows = 10_000
-	// passKeys bounds the keys that are held where a target cannot be read by key range. Of each some hundred bytes are held.
-	passKeys = 2_000_000
-)
+// chunkRows is how many rows of the source one key range holds; of a row only its key and its hash are kept.
+const chunkRows = 10_000
 
 // tableRun holds one table against the target.
 type tableRun struct {
@@ -27,10 +23,11 @@ type tableRun struct {
 	topic   Topic
 	table   *change.Table
 	names   []string
+	value   *avro.Decoder // of the newest schema, whose table is compared
+	valueID int
 	source  *sourceTable
 	scanner sink.Scanner
 	shaper  sink.Shaper
-	pass    int // how many keys are held at most, see passKeys
 
 	rows   atomic.Int64 // of the source, read so far
 	differ atomic.Int64 // keys that do, found so far
@@ -197,7 +194,7 @@ var errTooMany = errors.New("too many keys for one pass")
 func (t *tableRun) passes(ctx context.Context) error {
 	t.mu.Lock()
 	if t.place.Passes == 0 {
-		t.place.Passes = 1 + int(t.source.rows/int64(t.pass))
+		t.place.Passes = 1 + int(t.source.rows/int64(t.run.Keys))
 	}
 	t.mu.Unlock()
 	for t.place.Pass < t.place.Passes {
@@ -229,7 +226,7 @@ func passOf(key []byte, passes int) int {
 }
 
 func (t *tableRun) pass1(ctx context.Context, pass, passes int, result *TableResult) error {
-	deltas := NewDeltas(min(t.pass, int(t.source.rows)/passes+16))
+	deltas := NewDeltas(min(t.run.Keys, int(t.source.rows)/passes+16))
 	ask := func(key []byte) bool { return passOf(key, passes) == pass }
 	reader := NewRows(t.table)
 	request := sink.Scan{Source: t.topic.Source, Table: t.table}
@@ -243,7 +240,7 @@ func (t *tableRun) pass1(ctx context.Context, pass, passes int, result *TableRes
 		}); err != nil {
 			return err
 		}
-		if deltas.Len() > t.pass {
+		if deltas.Len() > t.run.Keys {
 			return errTooMany
 		}
 		return nil
@@ -272,7 +269,7 @@ func (t *tableRun) pass1(ctx context.Context, pass, passes int, result *TableRes
 			return err
 		}
 		t.rows.Add(read)
-		if deltas.Len() > t.pass {
+		if deltas.Len() > t.run.Keys {
 			return errTooMany
 		}
 		if after == nil {

@@ -73,6 +73,8 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
            --table, --source  as above
            --limit N          differing rows of a table that are shown (20)
            --rate N           rows a second; --parallel N: tables and key ranges side by side (4)
+           --keys N           keys of a table held at once where the target cannot be read by key range (2000000)
+           --timeout TIME     how long neither source nor target may move while they are waited for (1m)
            --state FILE       to go on where a run was cut off
            -o json            print JSON: what repair takes
        sluice-sink-%[1]s repair --config FILE
@@ -147,6 +149,7 @@ type command struct {
 	parallel int
 	rate     int64
 	limit    int
+	keys     int
 	state    string
 	from     string
 
@@ -183,6 +186,8 @@ func (c *command) compareFlags(flags *flag.FlagSet) {
 	flags.IntVar(&c.parallel, "parallel", 4, "tables side by side, and key ranges of each")
 	flags.Int64Var(&c.rate, "rate", 0, "rows of the sources a second; 0: as many as go")
 	flags.IntVar(&c.limit, "limit", 20, "differing rows of a table that are shown with both images")
+	flags.IntVar(&c.keys, "keys", 2_000_000, "keys of a table that are held where the target cannot be read by key range")
+	flags.DurationVar(&c.timeout, "timeout", time.Minute, "how long neither source nor target may move while they are waited for")
 	flags.StringVar(&c.state, "state", "", "a file that says how far it is: the same command goes on where it was cut off")
 }
 
@@ -219,8 +224,8 @@ func (c *command) check(flags *flag.FlagSet) error {
 		problem = fmt.Sprintf("%q is no flag", flags.Arg(0))
 	case c.output != "" && c.output != "json":
 		problem = fmt.Sprintf("-o %q: want json", c.output)
-	case (c.name == "verify" || c.name == "repair") && (c.parallel < 1 || c.parallel > parallelMax || c.rate < 0 || c.limit < 0):
-		problem = fmt.Sprintf("want --parallel 1 to %d, --rate and --limit 0 or more", parallelMax)
+	case (c.name == "verify" || c.name == "repair") && (c.parallel < 1 || c.parallel > parallelMax || c.rate < 0 || c.limit < 0 || c.keys < 1 || c.timeout <= 0):
+		problem = fmt.Sprintf("want --parallel 1 to %d, --rate and --limit 0 or more, --keys 1 or more, --timeout more than 0s", parallelMax)
 	case c.name == "wait" && c.now == (c.gtid != ""):
 		problem = "wait needs one of --now and --gtid SET"
 	case c.name == "replay" && c.to == "":

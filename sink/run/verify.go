@@ -12,9 +12,6 @@ import (
 	"github.com/sluice-cdc/sluice/verify"
 )
 
-// targetPatience is how long neither source nor target may move while verify waits for them.
-const targetPatience = time.Minute
-
 // verify holds the target against its sources, row by row, while writes go on.
 func (c *command) verify(ctx context.Context) error {
 	a, err := c.against(ctx)
@@ -39,7 +36,7 @@ func (a *against) compare(ctx context.Context) (*verify.Report, error) {
 }
 
 func (a *against) comparison(ctx context.Context) (*verify.Run, error) {
-	a.waiter.Patience = targetPatience
+	a.waiter.Patience = a.c.timeout
 	schemas, err := a.registry()
 	if err != nil {
 		return nil, err
@@ -49,7 +46,7 @@ func (a *against) comparison(ctx context.Context) (*verify.Run, error) {
 		return nil, err
 	}
 	r := &verify.Run{Target: a.c.target, Waiter: a.waiter, Registry: schemas, Servers: a.servers, State: state, Log: a.c.log,
-		Parallel: a.c.parallel, Rate: a.c.rate, Limit: a.c.limit, Tell: a.c.teller()}
+		Parallel: a.c.parallel, Rate: a.c.rate, Limit: a.c.limit, Keys: a.c.keys, Tell: a.c.teller()}
 	for _, source := range a.sources() {
 		if _, err := a.server(ctx, source); err != nil {
 			return nil, err

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,24 +32,24 @@ const exactTable = `CREATE TABLE shop.exact (
 
 const exactColumns = "id, owner, body, note, ratio, title, at, n"
 
-// verifyBed is a shop on two shards that is being written to.
+// verifyBed is a source that is being written to, and a sink's target that is verified.
 type verifyBed struct {
 	*bed
+	m      *testbed.MySQL
 	source *sql.DB
+	shop   rig.Shop
 	shards [2]*sql.DB
+	sink   *rig.Process
 	config string
 	rows   int
 }
 
+// newVerifyBed fills and starts the source.
 func newVerifyBed(t *testing.T) *verifyBed {
-	b := &verifyBed{bed: newBed(t), rows: size(3_000, 500_000)}
-	binary(t, "sluice-sink-mysql", "") // beside sluice, which starts it
+	b := &verifyBed{bed: newBed(t), rows: size(3_000, 500_000), shop: rig.Shop{Database: "shop", Rows: size(4_000, 1_500_000)}}
 	m, db := b.mysql(testbed.MySQLOptions{})
-	m0, db0 := b.mysql(testbed.MySQLOptions{})
-	m1, db1 := b.mysql(testbed.MySQLOptions{})
-	b.source, b.shards = db, [2]*sql.DB{db0, db1}
-	shop := rig.Shop{Database: "shop", Rows: size(4_000, 1_500_000)}
-	if err := shop.Load(t.Context(), db); err != nil {
+	b.m, b.source = m, db
+	if err := b.shop.Load(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
 	exec1(t, db, exactTable, "SET SESSION cte_max_recursion_depth = 100000000")
@@ -58,21 +60,39 @@ func newVerifyBed(t *testing.T) *verifyBed {
 	}
 	exec1(t, db, "INSERT INTO shop.customers VALUES (1000000, 'far@example.org', 'Far', 'Away', 1.5, b'1', '1999-12-31', NOW(3)), "+
 		"(1000001, 'farther@example.org', 'Far', 'Away', 1.5, b'1', '1999-12-31', NOW(3))")
+	b.bed.source(m, "")
+	return b
+}
+
+// more adds to the page what verify needs to know of the source, and other lines.
+func (b *verifyBed) more(page, lines string) {
+	b.t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.config = b.file("verify.yaml", string(text)+lines+fmt.Sprintf("sources: {shop: {address: %q, user: cdc, password: cdc}}\n", b.m.Address()))
+}
+
+// twoShards starts the sink of two shards.
+func (b *verifyBed) twoShards() {
+	b.t.Helper()
+	m0, db0 := b.mysql(testbed.MySQLOptions{})
+	m1, db1 := b.mysql(testbed.MySQLOptions{})
+	b.shards = [2]*sql.DB{db0, db1}
 	for _, d := range b.shards {
-		if err := shop.Empty(t.Context(), d); err != nil {
-			t.Fatal(err)
+		if err := b.shop.Empty(b.t.Context(), d); err != nil {
+			b.t.Fatal(err)
 		}
 	}
-	sources := fmt.Sprintf("  - {table: shop.exact, by: owner, rule: modulus}\nsources: {shop: {address: %q, user: cdc, password: cdc}}\n", m.Address())
-	page, err := os.ReadFile(b.shardsConfig("shards", m0, m1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.config = b.file("shards.yaml", string(page)+sources)
-	b.bed.source(m, "")
-	b.start("shards", "sluice-sink-mysql", "", []string{"--config", b.config})
+	b.more(b.shardsConfig("shards", m0, m1), "  - {table: shop.exact, by: owner, rule: modulus}\n")
+	b.sink = b.start("shards", "sluice-sink-mysql", "", []string{"--config", b.config})
+}
 
-	writer := &rig.Writer{DB: db, Shop: shop, Connections: 4, PerSecond: size(200, 900), Seed: seed(t)}
+// write starts the writers, so many changes a second of the shop, until the test ends.
+func (b *verifyBed) write(perSecond int) {
+	t := b.t
+	writer := &rig.Writer{DB: b.source, Shop: b.shop, Connections: 4, PerSecond: perSecond, Seed: seed(t)}
 	ctx, stop := context.WithCancel(context.Background())
 	var writing sync.WaitGroup
 	writing.Go(func() {
@@ -80,13 +100,12 @@ func newVerifyBed(t *testing.T) *verifyBed {
 			t.Error(err)
 		}
 	})
-	writing.Go(func() { b.writeExact(ctx) })
+	writing.Go(func() { b.writeExact(ctx) }) // some 150 changes a second more
 	t.Cleanup(func() {
 		stop()
 		writing.Wait()
 		t.Logf("%d changes of the shop meanwhile", writer.Changes())
 	})
-	return b
 }
 
 // firstWritten is the first row of shop.exact that the writer changes; differences are planted below.
@@ -113,6 +132,7 @@ func (b *verifyBed) writeExact(ctx context.Context) {
 // run runs a command of sluice and returns its exit code with both outputs.
 func (b *verifyBed) run(args ...string) (code int, stdout, stderr string) {
 	b.t.Helper()
+	binary(b.t, "sluice-sink-mysql", "") // beside sluice, which starts the one that the page names
 	cmd := exec.Command(binary(b.t, "sluice", ""), args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -218,6 +238,8 @@ const customerColumns = "id, email, name, city, credit, vip, born, created_at"
 // source, and then nothing differs.
 func TestVerify(t *testing.T) {
 	b := newVerifyBed(t)
+	b.twoShards()
+	b.write(size(200, 900))
 	exec1(t, b.source, "UPDATE shop.exact SET note = NULL, ratio = 0 WHERE id < 1000")
 	if code, out, errs := b.run("wait", "--config", b.config, "--now", "--timeout", size("1m", "30m")); code != 0 || !strings.Contains(out, "is applied") {
 		t.Fatalf("wait: exit %d\n%s%s", code, out, errs)
@@ -254,6 +276,74 @@ func TestVerify(t *testing.T) {
 		t.Errorf("a dry run has changed something: %q", again)
 	}
 	if _, left := b.verified(0, "repair", "--from", file); len(left) > 0 {
+		t.Errorf("repair leaves %q", left)
+	}
+	if _, left := b.verified(0, "verify"); len(left) > 0 {
+		t.Errorf("after repair %q differ", left)
+	}
+
+	if err := b.sink.Stop(20 * time.Second); err != nil { // now nothing is applied any more, which is no difference
+		t.Fatal(err)
+	}
+	code, _, errs := b.run("verify", "--config", b.config, "--timeout", "2s", "--table", "shop.exact")
+	if code != 1 || !strings.Contains(errs, "the target does not go on (shop.shop.exact[") || !strings.Contains(errs, "nothing has moved for 2s") {
+		t.Errorf("verify beside a sink that stands still: exit %d\n%s", code, errs)
+	}
+}
+
+// TestVerifySearch holds an index, which cannot be read by key range, against its source: in one pass, and in so many that each holds
+// few keys.
+func TestVerifySearch(t *testing.T) {
+	needs(t, "mysql-9.7", "elasticsearch")
+	b := newVerifyBed(t)
+	search, err := testbed.StartSearch(t.Context(), testbed.SearchOptions{Kind: testbed.Elasticsearch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { search.Stop() })
+	b.more(b.searchConfig("search", search.URL()), "")
+	b.start("search", "sluice-sink-elasticsearch", "", []string{"--config", b.config})
+	b.write(50) // the group's offsets come once a second: each look takes as long
+	document := func(method, table, id, body string) {
+		t.Helper()
+		url := search.URL() + "/shop.shop." + table + "/_doc/" + id + "?version=" + fmt.Sprint(time.Now().UnixMicro()-3600_000_000) + "&version_type=external_gte"
+		if method == "DELETE" {
+			url = search.URL() + "/shop.shop." + table + "/_doc/" + id
+		}
+		request, err := http.NewRequest(method, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if text, _ := io.ReadAll(response.Body); response.StatusCode >= 300 {
+			t.Fatalf("%s %s: %s", method, url, text)
+		}
+	}
+	if _, found := b.verified(0, "verify"); len(found) > 0 {
+		t.Fatalf("nothing was planted, and %q was found", found)
+	}
+	document("PUT", "exact", "20000000", `{"id": 20000000, "owner": 1, "note": "left over"}`)
+	document("DELETE", "exact", "12", "")
+	document("DELETE", "customers", "1000000", "")
+	want := []string{"shop.customers 1000000 missing", "shop.exact 12 missing", "shop.exact 20000000 extra"}
+	for _, keys := range []string{"1000000", "700"} {
+		report, found := b.verified(3, "verify", "--keys", keys)
+		if diff := cmp.Diff(want, found); diff != "" {
+			t.Errorf("--keys %s (-planted +found):\n%s", keys, diff)
+		}
+		for _, r := range report.Tables {
+			t.Logf("%s: %d rows, %d documents, %d looked at again, %.1f s", r.Table, r.SourceRows, r.TargetRows, r.LookedAgain, r.Seconds)
+			if least := map[string]int64{"shop.exact": int64(b.rows) * 8 / 10, "shop.orders": int64(b.shop.Rows) * 3 / 10}[r.Table]; r.SourceRows < least || r.TargetRows < least {
+				t.Errorf("--keys %s: %s: %d and %d rows, want %d at least", keys, r.Table, r.SourceRows, r.TargetRows, least)
+			}
+		}
+	}
+	if _, left := b.verified(0, "repair"); len(left) > 0 {
 		t.Errorf("repair leaves %q", left)
 	}
 	if _, left := b.verified(0, "verify"); len(left) > 0 {
