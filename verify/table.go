@@ -14,8 +14,20 @@ import (
 	"github.com/sluice-cdc/sluice/sink"
 )
 
-// chunkRows is how many rows of the source one key range holds; of a row only its key and its hash are kept.
-const chunkRows = 10_000
+const (
+	// chunkRowsMax is how many rows of the source one key range holds; of a row only its key and its hash are kept.
+	chunkRowsMax = 10_000
+	// chunkRowsMin is what a range has where a low rate asks for small ones.
+	chunkRowsMin = 100
+)
+
+// chunkRows returns how many rows are read at once: no more than may be in a second.
+func (r *Run) chunkRows() int {
+	if r.Rate == 0 {
+		return chunkRowsMax
+	}
+	return int(min(max(r.Rate, chunkRowsMin), chunkRowsMax))
+}
 
 // tableRun holds one table against the target.
 type tableRun struct {
@@ -102,26 +114,27 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 	defer x.abandon()
 	reader := NewRows(t.table)
 	for number, after := t.place.Chunk, t.place.after(); ; number++ {
-		c := &chunk{number: number, after: after, deltas: NewDeltas(chunkRows)}
-		if c.through, err = t.source.rowsAfter(ctx, x, after, chunkRows, func(values []change.Value) error {
+		c := &chunk{number: number, after: after, deltas: NewDeltas(t.run.chunkRows())}
+		if c.through, err = t.source.rowsAfter(ctx, x, after, t.run.chunkRows(), func(values []change.Value) error {
 			c.result.SourceRows++
 			t.rows.Add(1)
 			return t.want(reader, c.deltas, values, nil)
 		}); err != nil {
 			return err
 		}
+		rows, through := c.result.SourceRows, c.through // it is a worker's from now on
 		select {
 		case chunks <- c:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if c.through == nil {
-			return nil
-		}
-		after = c.through
-		if err := t.run.pace.wait(ctx, c.result.SourceRows); err != nil {
+		if err := t.run.pace.wait(ctx, rows); err != nil {
 			return err
 		}
+		if through == nil {
+			return nil
+		}
+		after = through
 	}
 }
 
@@ -255,7 +268,7 @@ func (t *tableRun) pass1(ctx context.Context, pass, passes int, result *TableRes
 	defer x.abandon()
 	for after := []change.Value(nil); ; {
 		read := int64(0)
-		after, err = t.source.rowsAfter(ctx, x, after, chunkRows, func(values []change.Value) error {
+		after, err = t.source.rowsAfter(ctx, x, after, t.run.chunkRows(), func(values []change.Value) error {
 			read++
 			return t.want(reader, deltas, values, func(key []byte) bool {
 				if !ask(key) {
@@ -272,11 +285,11 @@ func (t *tableRun) pass1(ctx context.Context, pass, passes int, result *TableRes
 		if deltas.Len() > t.run.Keys {
 			return errTooMany
 		}
-		if after == nil {
-			break
-		}
 		if err := t.run.pace.wait(ctx, read); err != nil {
 			return err
+		}
+		if after == nil {
+			break
 		}
 	}
 	return t.settle(ctx, deltas.Keys(), result)

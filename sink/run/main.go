@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-cdc/sluice/internal/config"
 	"github.com/sluice-cdc/sluice/internal/serve"
 	"github.com/sluice-cdc/sluice/sink"
+	"github.com/sluice-cdc/sluice/verify"
 )
 
 // The exit codes of every command.
@@ -75,6 +76,7 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
            --rate N           rows a second; --parallel N: tables and key ranges side by side (4)
            --keys N           keys of a table held at once where the target cannot be read by key range (2000000)
            --timeout TIME     how long neither source nor target may move while they are waited for (1m)
+           --hold HOW         keep writes away from the source meanwhile: replica (it applies nothing) or read-lock (nobody commits)
            --state FILE       to go on where a run was cut off
            -o json            print JSON: what repair takes
        sluice-sink-%[1]s repair --config FILE
@@ -150,6 +152,7 @@ type command struct {
 	rate     int64
 	limit    int
 	keys     int
+	hold     verify.Hold
 	state    string
 	from     string
 
@@ -188,6 +191,13 @@ func (c *command) compareFlags(flags *flag.FlagSet) {
 	flags.IntVar(&c.limit, "limit", 20, "differing rows of a table that are shown with both images")
 	flags.IntVar(&c.keys, "keys", 2_000_000, "keys of a table that are held where the target cannot be read by key range")
 	flags.DurationVar(&c.timeout, "timeout", time.Minute, "how long neither source nor target may move while they are waited for")
+	flags.Func("hold", "replica or read-lock: keep writes away from the source meanwhile", func(text string) error {
+		c.hold = verify.Hold(text)
+		if c.hold != verify.HoldReplica && c.hold != verify.HoldReadLock {
+			return fmt.Errorf("want replica or read-lock")
+		}
+		return nil
+	})
 	flags.StringVar(&c.state, "state", "", "a file that says how far it is: the same command goes on where it was cut off")
 }
 

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -32,7 +33,39 @@ func (a *against) compare(ctx context.Context) (*verify.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.Compare(ctx)
+	release, err := a.hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report, err := r.Compare(ctx)
+	if held := release(); err == nil {
+		err = held
+	}
+	return report, err
+}
+
+// hold keeps writes away from all sources, if that is asked for.
+func (a *against) hold(ctx context.Context) (release func() error, err error) {
+	var all []func() error
+	release = func() error {
+		var errs []error
+		for _, one := range all {
+			errs = append(errs, one())
+		}
+		return errors.Join(errs...)
+	}
+	if a.c.hold == verify.NoHold {
+		return release, nil
+	}
+	for _, source := range a.sources() {
+		one, err := a.servers[source].Hold(ctx, a.c.hold)
+		if err != nil {
+			return nil, errors.Join(err, release())
+		}
+		all = append(all, one)
+		fmt.Fprintf(a.c.stderr, "the source %s is held (%s)\n", source, a.c.hold)
+	}
+	return release, nil
 }
 
 func (a *against) comparison(ctx context.Context) (*verify.Run, error) {

@@ -67,11 +67,16 @@ func newVerifyBed(t *testing.T) *verifyBed {
 // more adds to the page what verify needs to know of the source, and other lines.
 func (b *verifyBed) more(page, lines string) {
 	b.t.Helper()
-	text, err := os.ReadFile(page)
+	b.config = b.file("verify.yaml", readFile(b.t, page)+lines+fmt.Sprintf("sources: {shop: {address: %q, user: cdc, password: cdc}}\n", b.m.Address()))
+}
+
+func readFile(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	b.config = b.file("verify.yaml", string(text)+lines+fmt.Sprintf("sources: {shop: {address: %q, user: cdc, password: cdc}}\n", b.m.Address()))
+	return string(text)
 }
 
 // twoShards starts the sink of two shards.
