@@ -38,6 +38,7 @@ type tableState struct {
 type tablePlace struct {
 	Chunk  int    `json:"chunk"`
 	After  []byte `json:"after,omitempty"` // key bytes; empty: the table's beginning
+	End    bool   `json:"end,omitempty"`   // the last range is done too
 	Pass   int    `json:"pass"`
 	Passes int    `json:"passes"` // 0: compared by key range
 
@@ -66,6 +67,7 @@ func (p *tablePlace) done(c *chunk) (settled []*chunk) {
 		delete(p.ahead, p.Chunk)
 		p.Chunk++
 		settled = append(settled, next)
+		p.End = next.through == nil
 		if next.through != nil {
 			p.After = p.After[:0:0]
 			for _, v := range next.through {

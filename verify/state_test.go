@@ -34,6 +34,9 @@ func TestPlaceHasNoGaps(t *testing.T) {
 		if settled := p.done(step.c); len(settled) != step.settled || p.Chunk != step.chunk {
 			t.Errorf("chunk %d: %d settled, next is %d; want %d and %d", step.c.number, len(settled), p.Chunk, step.settled, step.chunk)
 		}
+		if end := step.chunk == 5; p.End != end {
+			t.Errorf("chunk %d: the end is %v", step.c.number, p.End)
+		}
 		if after := p.after(); (step.after == 0) != (after == nil) || after != nil && after[0].Int() != step.after {
 			t.Errorf("chunk %d: after %v, want %d", step.c.number, after, step.after)
 		}

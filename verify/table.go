@@ -53,6 +53,9 @@ type tableRun struct {
 
 // compare goes over the whole table.
 func (t *tableRun) compare(ctx context.Context) error {
+	if t.place.End {
+		return nil
+	}
 	began := time.Now()
 	err := error(errors.ErrUnsupported)
 	if t.place.Passes == 0 {

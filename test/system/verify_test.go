@@ -265,6 +265,7 @@ func TestVerify(t *testing.T) {
 		t.Fatalf("what was planted is not what was found (-planted +found):\n%s", diff)
 	}
 	b.images(report)
+	b.cutOff(want)
 
 	text, err := json.Marshal(report)
 	if err != nil {
@@ -294,6 +295,49 @@ func TestVerify(t *testing.T) {
 	if code != 1 || !strings.Contains(errs, "the target does not go on (shop.shop.exact[") || !strings.Contains(errs, "nothing has moved for 2s") {
 		t.Errorf("verify beside a sink that stands still: exit %d\n%s", code, errs)
 	}
+}
+
+// cutOff stops a verify in the middle, which goes on from there: nothing is found twice, and nothing left out.
+func (b *verifyBed) cutOff(want []string) {
+	b.t.Helper()
+	state := filepath.Join(b.dir, "state.json")
+	p := b.begun("verify", "--config", b.config, "--state", state, "--rate", fmt.Sprint(b.rows/4))
+	time.Sleep(2500 * time.Millisecond)
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := p.Wait(); err == nil || p.ProcessState.ExitCode() != 1 {
+		b.t.Fatalf("stopped in the middle: %v", err)
+	}
+	var cut verify.State
+	if err := json.Unmarshal([]byte(readFile(b.t, state)), &cut); err != nil {
+		b.t.Fatal(err)
+	}
+	rows := int64(0)
+	for _, t := range cut.Tables {
+		rows += t.Result.SourceRows
+	}
+	report, found := b.verified(3, "verify", "--state", state)
+	if diff := cmp.Diff(want, found); diff != "" {
+		b.t.Errorf("cut off after %d rows and gone on with (-planted +found):\n%s", rows, diff)
+	}
+	all := int64(0)
+	for _, t := range report.Tables {
+		all += t.SourceRows
+	}
+	if rows == 0 || rows >= all || all < int64(b.rows+b.shop.Rows)*8/10 {
+		b.t.Errorf("cut off after %d rows, %d in all", rows, all)
+	}
+}
+
+// begun starts a command of the sink beside the test.
+func (b *verifyBed) begun(args ...string) *exec.Cmd {
+	b.t.Helper()
+	cmd := exec.Command(binary(b.t, "sluice-sink-mysql", ""), args...)
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	return cmd
 }
 
 // TestVerifySearch holds an index, which cannot be read by key range, against its source: in one pass, and in so many that each holds
