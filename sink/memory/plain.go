@@ -3,6 +3,7 @@ package memory
 import (
 	"context"
 
+	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -38,4 +39,9 @@ func (p *Plain) Apply(_ context.Context, b *sink.Batch) error {
 // Scan calls each for the rows of the table.
 func (p *Plain) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) error) error {
 	return p.store.Open().Scan(ctx, r, each)
+}
+
+// Shape says in which shard a row belongs.
+func (p *Plain) Shape(_ string, table *change.Table, values []change.Value) ([]sink.Row, error) {
+	return p.store.shape(table, values)
 }

@@ -20,6 +20,25 @@ func (t *Target) Scan(_ context.Context, r sink.Scan, each func(sink.Row) error)
 	return nil
 }
 
+// Shape says in which shard a row belongs.
+func (t *Target) Shape(_ string, table *change.Table, values []change.Value) ([]sink.Row, error) {
+	return t.store.shape(table, values)
+}
+
+func (s *Store) shape(table *change.Table, values []change.Value) ([]sink.Row, error) {
+	row := sink.Row{Shard: s.shards[0].name, Values: values}
+	for i := range table.Columns {
+		row.Columns = append(row.Columns, table.Columns[i].Name)
+	}
+	if s.config.Route != nil {
+		var err error
+		if row.Shard, err = s.config.Route(table, values); err != nil {
+			return nil, err
+		}
+	}
+	return []sink.Row{row}, nil
+}
+
 // scan copies the rows first: each may take its time, and may look at the store.
 func (s *Store) scan(r sink.Scan) []sink.Row {
 	s.mu.Lock()

@@ -251,7 +251,7 @@ func (tx *transaction) clearHolders(ctx context.Context, st *shardTable, c *sink
 		}
 		query := []byte("SELECT " + st.version + "," + st.origin)
 		for k := range st.key {
-			query = append(append(query, ','), selectExpression(&st.key[k])...)
+			query = append(append(query, ','), server.SelectText(&st.key[k])...)
 		}
 		query = append(query, " FROM "+st.quoted+" WHERE "+condition+" AND NOT ("...)
 		found, err := tx.holders(ctx, st, append(st.appendKey(query, c.KeyValues), ") FOR UPDATE"...), st.uniques[i].name)
@@ -294,7 +294,7 @@ func (tx *transaction) holders(ctx context.Context, st *shardTable, query []byte
 		}
 		h := holder{version: change.Version(version), source: source, unique: unique}
 		for i, field := range fields[2:] {
-			v, err := parseField(&st.key[i], field)
+			v, err := server.ParseText(&st.key[i], slices.Clone(field)) // the next row overwrites it
 			if err != nil {
 				return err
 			}

@@ -86,7 +86,7 @@ func (p *planner) route(c *sink.Change) error {
 		return p.table.unroutable(c, err)
 	}
 	p.pick(c, to, upsert)
-	if to == route.All || p.table.placement.keyed {
+	if to == route.All || p.table.placement.keyed && !overTheTop(c) {
 		return nil
 	}
 	if before := p.before(c); before != to && before != nowhere { // it may stand in another shard until now
@@ -103,6 +103,8 @@ func (p *planner) before(c *sink.Change) int {
 	placement := &p.table.placement
 	row := c.Before
 	switch {
+	case overTheTop(c):
+		return route.All
 	case placement.keyed:
 		row = p.keyRow(c)
 	case !c.TrustedBefore || c.Tombstone:
@@ -118,6 +120,10 @@ func (p *planner) before(c *sink.Change) int {
 	}
 	return at
 }
+
+// overTheTop reports whether a crawl over rows that were there before says so of this one: what the source was asked for to mend what
+// a target has wrong. Then it may stand in any shard, whatever the routes say.
+func overTheTop(c *sink.Change) bool { return c.Origin.Snapshot == "incremental" }
 
 // keyRow returns a row with nothing but the key, for a shard key that needs no more.
 func (p *planner) keyRow(c *sink.Change) []change.Value {

@@ -60,6 +60,12 @@ func describePlan(works []work) string {
 	return strings.Join(shards, " | ")
 }
 
+// crawled makes it what a crawl over the top says.
+func crawled(c sink.Change) sink.Change {
+	c.Origin.Snapshot = "incremental"
+	return c
+}
+
 func TestPlan(t *testing.T) {
 	tombstone := planChange(change.Delete, 5, -1, -1, false)
 	tombstone.Tombstone = true
@@ -87,6 +93,8 @@ func TestPlan(t *testing.T) {
 		{"done in one shard", "shard", []sink.Change{planChange('u', 1, 0, 2, true), planChange('u', 2, 2, 1, true)}, []int64{0, 0, 2}, "l1 | u2 | l2"},
 		{"by the key", "id", []sink.Change{planChange('u', 1, 0, 2, false)}, nil, " | u1 | "},
 		{"by the key, tombstone", "id", []sink.Change{tombstone}, nil, " | d5 | "},
+		{"by the key, crawled over the top", "id", []sink.Change{crawled(planChange('r', 3, -1, 2, false))}, nil, "l3 | u3 | l3"},
+		{"by the key, not found by a crawl", "id", []sink.Change{crawled(planChange('d', 4, -1, -1, true)), tombstone}, nil, "d4 | d4 | d4"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

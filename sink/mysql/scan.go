@@ -19,42 +19,6 @@ const (
 	scanKeys = 200
 )
 
-// selectExpression returns what is selected of a column so that its text is exact.
-func selectExpression(c *change.Column) string {
-	name := server.QuoteName(c.Name)
-	if c.Type == change.Float || c.Type == change.Double {
-		return "(" + name + "*1e0)" // as it stands, a FLOAT comes with 6 digits and a DOUBLE(M,D) with D decimals
-	}
-	return name
-}
-
-// parseField makes a column's text a canonical value. The session has UTF-8 for results and UTC.
-func parseField(c *change.Column, field []byte) (change.Value, error) {
-	if field == nil {
-		return change.Value{}, nil
-	}
-	switch {
-	case c.Type.Integer() && c.Unsigned:
-		n, err := strconv.ParseUint(string(field), 10, 64)
-		return change.UintValue(n), err
-	case c.Type.Integer(), c.Type == change.Year:
-		n, err := strconv.ParseInt(string(field), 10, 64)
-		return change.IntValue(n), err
-	case c.Type == change.Float:
-		f, err := strconv.ParseFloat(string(field), 64)
-		return change.Float32Value(float32(f)), err
-	case c.Type == change.Double:
-		f, err := strconv.ParseFloat(string(field), 64)
-		return change.Float64Value(f), err
-	}
-	kind := change.Str
-	switch {
-	case c.Type.Opaque(), c.Type == change.Bit, c.Type == change.Geometry, c.Type == change.Vector:
-		kind = change.Raw
-	}
-	return change.Value{Kind: kind, Bytes: append([]byte{}, field...)}, nil
-}
-
 // Scan reads the table in each shard, in key order, by queries of a bounded number of rows.
 func (t *Target) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) error) error {
 	tab, err := t.table(ctx, t.setup.Group, r.Source, r.Table)
@@ -89,6 +53,11 @@ type scanner struct {
 
 func (s *scanner) run(ctx context.Context, r sink.Scan) error {
 	s.sources = make(map[string]string)
+	if s.version != "" {
+		if err := s.loadSources(ctx); err != nil {
+			return err
+		}
+	}
 	if len(r.Keys) > 0 {
 		for keys := range slices.Chunk(r.Keys, scanKeys) {
 			var b []byte
@@ -157,7 +126,7 @@ func orderedLiteral(v change.Value, c *change.Column) string {
 func (s *scanner) read(ctx context.Context, condition string, limit int) (last []change.Value, err error) {
 	query := "SELECT "
 	for i := range s.all {
-		query += selectExpression(&s.all[i]) + ","
+		query += server.SelectText(&s.all[i]) + ","
 	}
 	if s.version != "" {
 		query += s.version + "," + s.origin
@@ -173,29 +142,25 @@ func (s *scanner) read(ctx context.Context, condition string, limit int) (last [
 		return nil, err
 	}
 	defer c.release()
-	var rows []sink.Row
-	if err := c.query(ctx, []byte(query), func(fields []sql.RawBytes) error {
+	found := 0
+	var broken error // each's, which is not the server's
+	err = c.query(ctx, []byte(query), func(fields []sql.RawBytes) error {
 		row, err := s.row(fields)
-		rows = append(rows, row)
-		return err
-	}); err != nil {
-		return nil, s.shard.problem(err)
-	}
-	for i := range rows {
-		if rows[i].Source, err = s.sourceOf(ctx, c, rows[i].Source); err != nil {
-			return nil, err
+		if err != nil {
+			return err
 		}
-		if err := s.each(rows[i]); err != nil {
-			return nil, err
+		if found++; found == limit {
+			for _, column := range s.table.schema.Key {
+				last = append(last, row.Values[column])
+			}
 		}
+		broken = s.each(row)
+		return broken
+	})
+	if broken != nil {
+		return nil, broken
 	}
-	if limit < 0 || len(rows) < limit {
-		return nil, nil
-	}
-	for _, column := range s.table.schema.Key {
-		last = append(last, rows[len(rows)-1].Values[column])
-	}
-	return last, nil
+	return last, s.shard.problem(err)
 }
 
 func (s *scanner) keyNames() []string {
@@ -206,34 +171,59 @@ func (s *scanner) keyNames() []string {
 	return names
 }
 
-// row reads one row; its Source is the number as text.
+// row reads one row into memory of its own.
 func (s *scanner) row(fields []sql.RawBytes) (sink.Row, error) {
 	row := sink.Row{Shard: s.shard.config.Name, Columns: s.columns, Values: make([]change.Value, len(s.all))}
+	size := 0
 	for i := range s.all {
-		v, err := parseField(&s.all[i], fields[i])
+		size += len(fields[i])
+	}
+	bytes := make([]byte, 0, size)
+	for i := range s.all {
+		text := []byte(fields[i])
+		if text != nil {
+			bytes = append(bytes, text...)
+			text = bytes[len(bytes)-len(text) : len(bytes) : len(bytes)]
+		}
+		v, err := server.ParseText(&s.all[i], text)
 		if err != nil {
 			return row, fmt.Errorf("column %s of %s: %w", s.all[i].Name, s.name, err)
 		}
 		row.Values[i] = v
 	}
 	version, err := strconv.ParseInt(string(fields[len(s.all)]), 10, 64)
-	row.Version, row.Source = change.Version(version), string(fields[len(s.all)+1])
-	return row, err
+	if err != nil {
+		return row, err
+	}
+	row.Version, row.Source = change.Version(version), s.sourceOf(string(fields[len(s.all)+1]))
+	return row, nil
 }
 
-func (s *scanner) sourceOf(ctx context.Context, c *session, number string) (string, error) {
+// loadSources reads the names of the sources' numbers. They are few, and while rows come the connection can be asked nothing.
+func (s *scanner) loadSources(ctx context.Context) error {
+	db, _, err := s.shard.pool(ctx)
+	if err != nil {
+		return err
+	}
+	err = queryRows(ctx, db, "SELECT id,name FROM "+s.shard.qualify(sourceTable), func(fields []sql.RawBytes) error {
+		s.sources[string(fields[0])] = string(fields[1])
+		return nil
+	})
+	if server.ErrorNumber(err) == errorNoTable {
+		return nil
+	}
+	return s.shard.problem(err)
+}
+
+// sourceOf returns the name of a source's number.
+func (s *scanner) sourceOf(number string) string {
 	if number == "0" {
-		return "", nil
+		return ""
 	}
 	if name, ok := s.sources[number]; ok {
-		return name, nil
+		return name
 	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil {
-		return "", err
-	}
-	s.sources[number] = s.shard.sourceName(ctx, c, n)
-	return s.sources[number], nil
+	return "number " + number
 }
 
 // Shape says in which shards a row of the source belongs.
@@ -249,7 +239,7 @@ func (t *Target) Shape(_ string, schema *change.Table, values []change.Value) ([
 	var rows []sink.Row
 	for i, s := range t.shards {
 		if at == i || at == route.All {
-			rows = append(rows, sink.Row{Shard: s.config.Name, Columns: columnNames(schema), Values: values})
+			rows = append(rows, sink.Row{Shard: s.config.Name, Columns: place.columns, Values: values})
 		}
 	}
 	return rows, nil
@@ -266,6 +256,7 @@ func (t *Target) placementOf(schema *change.Table) (*placement, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.columns = columnNames(schema)
 	t.placements[schema] = &p
 	return &p, nil
 }

@@ -32,6 +32,8 @@ type placement struct {
 	rule  route.Rule
 	keyed bool // the primary key alone decides: no row ever moves
 	count int  // of shards
+
+	columns []string // of the table, for Shape
 }
 
 func newPlacement(config Config, t *change.Table) (placement, error) {

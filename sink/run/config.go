@@ -8,6 +8,7 @@ import (
 	"github.com/sluice-cdc/sluice/internal/config"
 	"github.com/sluice-cdc/sluice/internal/serve"
 	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/mysql"
 )
 
 // Config is what the page of every sink holds besides the target's own keys.
@@ -49,6 +50,10 @@ type Config struct {
 
 	// Progress is how often a line of the log says how far the sink is; 0: never.
 	Progress time.Duration `yaml:"progress"`
+
+	// Sources are the database servers behind the topics, by the source's name. Only verify and wait --now ask them; run does
+	// not connect to them.
+	Sources map[string]mysql.Config `yaml:"sources"`
 
 	// HTTP is the address of /metrics, /livez, /readyz, /status and, on loopback, pprof. Empty: none.
 	HTTP string `yaml:"http"`
@@ -120,6 +125,11 @@ func (c *Config) Check(report func(path, problem string)) {
 	for i, text := range c.Topics {
 		if _, err := parsePattern(text); err != nil {
 			report(fmt.Sprintf("topics[%d]", i), err.Error())
+		}
+	}
+	for name, server := range c.Sources {
+		if server.Address == "" {
+			report("sources."+name+".address", "missing: host:port of the database server that the source reads")
 		}
 	}
 	for i, rule := range c.OnError {

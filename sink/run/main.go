@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -18,6 +20,7 @@ import (
 	"github.com/sluice-cdc/sluice/internal/config"
 	"github.com/sluice-cdc/sluice/internal/serve"
 	"github.com/sluice-cdc/sluice/sink"
+	"github.com/sluice-cdc/sluice/verify"
 )
 
 // The exit codes of every command.
@@ -25,8 +28,14 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2 // usage or configuration: a person is needed
-	exitDiffer = 3 // doctor: something is wrong
+	exitDiffer = 3 // something was found: doctor, that something is wrong; verify, rows that differ
 )
+
+// commands are those that there are.
+var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay"}
+
+// parallelMax bounds what verify reads at once: each reads at the source and at the target.
+const parallelMax = 16
 
 // Definition is a kind of sink: what its binary is made of. C is the struct of the target's own keys in the
 // page, named by yaml tags; it shares the page's top level with Config.
@@ -55,6 +64,25 @@ func Main[C any](name string, defaults func() *C, open func(ctx context.Context,
 
 const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until stopped
        sluice-sink-%[1]s doctor --config FILE       look at everything the run depends on; changes nothing
+       sluice-sink-%[1]s wait --config FILE --now | --gtid SET
+                                        until the target shows what the source shows now, or all transactions of a set
+           --timeout TIME     how long at most (1m); 0: for ever
+           --source NAME      only this source's topics; --table DB.TABLE: only this table, may be repeated
+           -o json            print JSON
+       sluice-sink-%[1]s verify --config FILE
+                                        hold every row of the target against its source, while writes go on; 3: rows differ
+           --table, --source  as above
+           --limit N          differing rows of a table that are shown (20)
+           --rate N           rows a second; --parallel N: tables and key ranges side by side (4)
+           --keys N           keys of a table held at once where the target cannot be read by key range (2000000)
+           --timeout TIME     how long neither source nor target may move while they are waited for (1m)
+           --hold HOW         keep writes away from the source meanwhile: replica (it applies nothing) or read-lock (nobody commits)
+           --state FILE       to go on where a run was cut off
+           -o json            print JSON: what repair takes
+       sluice-sink-%[1]s repair --config FILE
+                                        have the source publish the differing rows anew, and look at them again; 3: some differ still
+           --from FILE        what verify -o json has printed (- is stdin); else verify runs first, with its flags
+           --dry-run          only show what would be sent
        sluice-sink-%[1]s replay --config FILE --to beginning|target|OFFSET|TIME
                                         go back (or forward) while the group is stopped; target: go on from where
                                         the target itself says, after it was set back from a backup
@@ -114,6 +142,20 @@ type command struct {
 	log            *slog.Logger
 	stdout, stderr io.Writer
 
+	tables  map[change.TableName]bool
+	source  string
+	gtid    string
+	now     bool
+	timeout time.Duration
+
+	parallel int
+	rate     int64
+	limit    int
+	keys     int
+	hold     verify.Hold
+	state    string
+	from     string
+
 	group  string // --group, only to be sure: must be the page's
 	to     string
 	topics []string
@@ -124,9 +166,54 @@ type command struct {
 
 func (c *command) flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.output, "o", "", "json: print JSON")
-	if c.name != "replay" {
-		return
+	switch c.name {
+	case "wait":
+		c.againstFlags(flags)
+		flags.StringVar(&c.gtid, "gtid", "", "a GTID set")
+		flags.BoolVar(&c.now, "now", false, "what the source shows now")
+		flags.DurationVar(&c.timeout, "timeout", time.Minute, "how long at most; 0: for ever")
+	case "verify":
+		c.againstFlags(flags)
+		c.compareFlags(flags)
+	case "repair":
+		c.againstFlags(flags)
+		c.compareFlags(flags)
+		flags.StringVar(&c.from, "from", "", "what verify -o json has printed; - is stdin; else verify runs first")
+		flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be sent")
+	case "replay":
+		c.replayFlags(flags)
 	}
+}
+
+func (c *command) compareFlags(flags *flag.FlagSet) {
+	flags.IntVar(&c.parallel, "parallel", 4, "tables side by side, and key ranges of each")
+	flags.Int64Var(&c.rate, "rate", 0, "rows of the sources a second; 0: as many as go")
+	flags.IntVar(&c.limit, "limit", 20, "differing rows of a table that are shown with both images")
+	flags.IntVar(&c.keys, "keys", 2_000_000, "keys of a table that are held where the target cannot be read by key range")
+	flags.DurationVar(&c.timeout, "timeout", time.Minute, "how long neither source nor target may move while they are waited for")
+	flags.Func("hold", "replica or read-lock: keep writes away from the source meanwhile", func(text string) error {
+		c.hold = verify.Hold(text)
+		if c.hold != verify.HoldReplica && c.hold != verify.HoldReadLock {
+			return fmt.Errorf("want replica or read-lock")
+		}
+		return nil
+	})
+	flags.StringVar(&c.state, "state", "", "a file that says how far it is: the same command goes on where it was cut off")
+}
+
+// againstFlags are those of the commands that hold the target against its sources.
+func (c *command) againstFlags(flags *flag.FlagSet) {
+	flags.StringVar(&c.group, "group", "", "the group; must be the page's")
+	flags.StringVar(&c.source, "source", "", "only this source's topics")
+	c.tables = make(map[change.TableName]bool)
+	flags.Func("table", "only this table: database.table; may be repeated", func(text string) error {
+		name, err := change.ParseTableName(text)
+		c.tables[name] = true
+		return err
+	})
+}
+
+func (c *command) replayFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.group, "group", "", "the group; must be the page's")
 	flags.StringVar(&c.to, "to", "", "beginning, target, an offset, or a time like 2026-11-20T09:00:00Z")
 	flags.BoolVar(&c.empty, "empty", false, "empty the target's tables first")
@@ -141,12 +228,16 @@ func (c *command) flags(flags *flag.FlagSet) {
 func (c *command) check(flags *flag.FlagSet) error {
 	problem := ""
 	switch {
-	case c.name != "run" && c.name != "doctor" && c.name != "replay":
+	case !slices.Contains(commands, c.name):
 		problem = fmt.Sprintf("there is no command %q", c.name)
 	case flags.NArg() > 0:
 		problem = fmt.Sprintf("%q is no flag", flags.Arg(0))
 	case c.output != "" && c.output != "json":
 		problem = fmt.Sprintf("-o %q: want json", c.output)
+	case (c.name == "verify" || c.name == "repair") && (c.parallel < 1 || c.parallel > parallelMax || c.rate < 0 || c.limit < 0 || c.keys < 1 || c.timeout <= 0):
+		problem = fmt.Sprintf("want --parallel 1 to %d, --rate and --limit 0 or more, --keys 1 or more, --timeout more than 0s", parallelMax)
+	case c.name == "wait" && c.now == (c.gtid != ""):
+		problem = "wait needs one of --now and --gtid SET"
 	case c.name == "replay" && c.to == "":
 		problem = "replay needs --to"
 	default:
@@ -162,6 +253,12 @@ func (c *command) run(ctx, hard context.Context) error {
 		return c.doctor(ctx)
 	case "replay":
 		return c.replay(ctx)
+	case "wait":
+		return c.wait(ctx)
+	case "verify":
+		return c.verify(ctx)
+	case "repair":
+		return c.repair(ctx)
 	}
 	s, err := New(c.config, c.target, c.log)
 	if err != nil {

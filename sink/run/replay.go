@@ -81,9 +81,8 @@ func (c *command) replay(ctx context.Context) error {
 	if r.goal, err = parseGoal(c.to); err != nil {
 		return err
 	}
-	if c.group != "" && c.group != c.config.Group {
-		return &change.Problem{Kind: change.Configuration, What: fmt.Sprintf("--group is %q, the page's group is %q", c.group, c.config.Group),
-			Mend: "name the page of that group with --config"}
+	if err := c.sameGroup(); err != nil {
+		return err
 	}
 	r.progress, _ = c.target.(sink.Progress)
 	r.replayer, _ = c.target.(sink.Replayer)

@@ -1,0 +1,286 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/schema/avro"
+	"github.com/sluice-cdc/sluice/schema/registry"
+	"github.com/sluice-cdc/sluice/sink"
+)
+
+const (
+	// settleKeys is how many keys are looked at again together: their rows are held, of both sides.
+	settleKeys = 500
+	// settleRounds bounds how often a key that is touched each time is looked at; the pause grows from round to round.
+	settleRounds   = 40
+	settlePauseMax = time.Second
+	// settleFailures is how often in a row brokers and servers in motion are borne with.
+	settleFailures = 10
+	// valueMax is how much of a value is kept to be shown.
+	valueMax = 64 << 10
+)
+
+// settle looks at keys again until each is equal, or surely differs (see the package comment), and notes what it finds.
+func (t *tableRun) settle(ctx context.Context, keys []string, into *TableResult) error {
+	into.LookedAgain += int64(len(keys))
+	for some := range slices.Chunk(keys, settleKeys) {
+		if err := t.settleSome(ctx, some, into); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tableRun) settleSome(ctx context.Context, open []string, into *TableResult) error {
+	failed := 0
+	for round := 0; len(open) > 0; round++ {
+		if round == settleRounds {
+			into.Undecided += int64(len(open))
+			return nil
+		}
+		if round > 1 {
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(min(time.Duration(round)*20*time.Millisecond, settlePauseMax)):
+			}
+		}
+		look, err := t.look(ctx, open)
+		if err != nil && passes(err) && failed < settleFailures {
+			failed++
+			t.run.Log.Warn("a look at some rows failed; trying again", "table", t.table.String(), "error", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		failed = 0
+		var again []string
+		for _, key := range open {
+			switch verdict, kind := look.Decide(key); verdict {
+			case Again:
+				again = append(again, key)
+			case Differing:
+				if err := t.differs(key, kind, look, into); err != nil {
+					return err
+				}
+			}
+		}
+		open = again
+	}
+	return nil
+}
+
+// passes reports whether an error is expected to pass. What was waited for in vain already is not.
+func passes(err error) bool {
+	return change.SeverityOf(err) == change.Retry && !errors.Is(err, errStill)
+}
+
+// look is one round: the five steps of the package comment.
+func (t *tableRun) look(ctx context.Context, open []string) (*Look, error) {
+	keys := make([][]change.Value, len(open))
+	wanted := make(map[string]bool, len(open))
+	for i, key := range open {
+		var err error
+		if keys[i], err = parseKey([]byte(key)); err != nil {
+			return nil, err
+		}
+		wanted[key] = true
+	}
+	l := &Look{Want: make(map[string][]Place), Found: make(map[string][]Place), Touched: make(map[string]bool), Events: make(map[string][]Event)}
+	from, _, err := kafka.StableEnds(ctx, t.run.Waiter.Client, t.topic.Name)
+	if err != nil {
+		return nil, err
+	}
+	mark, err := t.lookAtSource(ctx, keys, wanted, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.applied(ctx, mark); err != nil {
+		return nil, err
+	}
+	if err := t.lookAtTarget(ctx, keys, wanted, l); err != nil {
+		return nil, err
+	}
+	to, _, err := kafka.StableEnds(ctx, t.run.Waiter.Client, t.topic.Name)
+	if err != nil {
+		return nil, err
+	}
+	return l, t.touched(ctx, from, to, wanted, l)
+}
+
+// applied waits until the target has applied everything up to the mark. A target that stands still is the end of verify: what
+// would then differ is not a difference.
+func (t *tableRun) applied(ctx context.Context, mark Mark) error {
+	err := t.run.Waiter.Wait(ctx, t.topic.Source, []Topic{t.topic}, mark)
+	var late *NotApplied
+	if errors.As(err, &late) && errors.Is(err, errStill) {
+		return &change.Problem{Kind: change.Retry, Table: t.table.TableName, What: "the target does not go on", Where: late.Behind.What, Err: late.Err,
+			Why: "rows that are still on their way would be taken for differences", Mend: "see what holds it up: sluice status; then verify again"}
+	}
+	return err
+}
+
+// lookAtSource is step 2.
+func (t *tableRun) lookAtSource(ctx context.Context, keys [][]change.Value, wanted map[string]bool, l *Look) (Mark, error) {
+	published, _, err := t.run.Waiter.checkpoint(ctx, t.topic.Source, nil)
+	if err != nil {
+		return Mark{}, err
+	}
+	x, err := t.source.server.session(ctx)
+	if err != nil {
+		return Mark{}, err
+	}
+	defer x.close()
+	if err := x.visible(ctx, published); err != nil {
+		return Mark{}, err
+	}
+	rows := NewRows(t.table)
+	err = t.source.rowsOf(ctx, x, keys, func(values []change.Value) error {
+		places, err := shaped(t.shaper, t.topic.Source, t.table, t.names, values)
+		if err != nil {
+			return err
+		}
+		for i := range places {
+			if err := keepPlace(rows, &places[i], wanted, l.Want); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Mark{}, err
+	}
+	mark, err := t.source.server.mark(ctx, x.conn)
+	return mark, t.source.server.config.Problem(err)
+}
+
+// lookAtTarget is step 4.
+func (t *tableRun) lookAtTarget(ctx context.Context, keys [][]change.Value, wanted map[string]bool, l *Look) error {
+	rows := NewRows(t.table)
+	request := sink.Scan{Source: t.topic.Source, Table: t.table, Keys: keys}
+	err := t.scanner.Scan(ctx, request, func(row sink.Row) error { return keepPlace(rows, &row, wanted, l.Found) })
+	if err != nil {
+		return fmt.Errorf("read %s at the target: %w", t.table, err)
+	}
+	return nil
+}
+
+// keepPlace keeps a row that is one of those wanted. A server may find others for the same keys: its collation takes them for equal.
+func keepPlace(rows *Rows, row *sink.Row, wanted map[string]bool, into map[string][]Place) error {
+	key, err := rows.Key(row)
+	if err != nil || !wanted[string(key)] {
+		return err
+	}
+	name := string(key)
+	sum, err := rows.Sum(row)
+	if err != nil {
+		return err
+	}
+	p := Place{Shard: row.Shard, Sum: sum, Columns: row.Columns, Version: row.Version, Values: make([]change.Value, len(row.Values))}
+	for i, v := range row.Values {
+		v.Bytes = slices.Clone(v.Bytes[:min(len(v.Bytes), valueMax)])
+		p.Values[i] = v
+	}
+	into[name] = append(into[name], p)
+	return nil
+}
+
+// touched is step 5.
+func (t *tableRun) touched(ctx context.Context, from, to kafka.Ends, wanted map[string]bool, l *Look) error {
+	rows := NewRows(t.table)
+	return kafka.RecordsBetween(ctx, t.run.Waiter.Client, t.topic.Name, t.topic.ID, from, to, func(rec *kgo.Record) error {
+		key, err := t.recordKey(ctx, rec.Key)
+		if err != nil || !wanted[key] {
+			return err
+		}
+		l.Touched[key] = true
+		if len(l.Found[key]) == 0 || rec.Value == nil {
+			return nil
+		}
+		event, err := t.event(ctx, rows, rec)
+		if err == nil && event != nil {
+			l.Events[key] = append(l.Events[key], *event)
+		}
+		return err
+	})
+}
+
+// recordKey returns the key of a record of the topic.
+func (t *tableRun) recordKey(ctx context.Context, framed []byte) (string, error) {
+	id, body, err := registry.ReadFrame(framed)
+	if err != nil {
+		return "", err
+	}
+	decoder, err := t.keyDecoder(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	values, err := decoder.Decode(body, nil)
+	if err != nil {
+		return "", err
+	}
+	if len(values) != len(t.table.Key) {
+		return "", fmt.Errorf("a key of %s has %d columns, the table's has %d", t.topic.Name, len(values), len(t.table.Key))
+	}
+	var key []byte
+	for i, v := range values {
+		key = appendKeyValue(key, &t.table.Columns[t.table.Key[i]], v)
+	}
+	return string(key), nil
+}
+
+// event decodes what a record says of its row, nil where it has another form of the table than the one that is compared.
+func (t *tableRun) event(ctx context.Context, rows *Rows, rec *kgo.Record) (*Event, error) {
+	version, _ := kafka.RecordVersion(rec)
+	id, body, err := registry.ReadFrame(rec.Value)
+	if err != nil || id != t.valueID {
+		return nil, err
+	}
+	var d avro.Decoded
+	if err := t.value.Decode(body, &d); err != nil {
+		return nil, err
+	}
+	e := &Event{Version: version}
+	if d.After == nil {
+		return e, nil
+	}
+	places, err := shaped(t.shaper, t.topic.Source, t.table, t.names, d.After)
+	if err != nil {
+		return nil, err
+	}
+	for i := range places {
+		sum, err := rows.Sum(&places[i])
+		if err != nil {
+			return nil, err
+		}
+		e.Want = append(e.Want, Place{Shard: places[i].Shard, Sum: sum})
+	}
+	return e, nil
+}
+
+// keyDecoder returns the decoder of the topic's keys: a topic has one key schema (rule R1).
+func (t *tableRun) keyDecoder(ctx context.Context, id int) (*avro.KeyDecoder, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d := t.decoders[id]; d != nil {
+		return d, nil
+	}
+	text, err := t.run.Registry.Schema(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	d, err := avro.NewKeyDecoder(text)
+	if err == nil {
+		t.decoders[id] = d
+	}
+	return d, err
+}
