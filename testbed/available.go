@@ -94,8 +94,12 @@ func Fetch(ctx context.Context, name string, log Log) (Fetched, error) {
 }
 
 // Available fetches a server and says why it can not be had, for tests that are
-// skipped then. The answer nil means that its Start function can be called.
+// skipped then; that it was not met is noted for the run's report. The answer nil
+// means that its Start function can be called.
 func Available(ctx context.Context, name string) error {
 	_, err := Fetch(ctx, name, nil)
+	if err != nil {
+		unmet(name, err)
+	}
 	return err
 }

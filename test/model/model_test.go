@@ -44,6 +44,14 @@ var (
 	}
 )
 
+// needsTLC skips the test where there is no Java or no TLC.
+func needsTLC(t *testing.T) {
+	t.Helper()
+	if err := testbed.Available(t.Context(), "tlc"); err != nil {
+		t.Skipf("not met: %v", err)
+	}
+}
+
 func (c constants) with(changes constants) constants {
 	c = maps.Clone(c)
 	maps.Copy(c, changes)
@@ -52,6 +60,7 @@ func (c constants) with(changes constants) constants {
 
 // TestRules: no state within the bounds breaks an invariant. SLUICE_FULL=1 widens them.
 func TestRules(t *testing.T) {
+	needsTLC(t)
 	runs := map[string]constants{
 		"whole":  whole,
 		"crawl":  crawl,
@@ -78,6 +87,7 @@ func TestRules(t *testing.T) {
 // TestPlantedErrors: with a part of a rule left out TLC finds a state that is wrong. A model that finds no error in these
 // would say nothing of the rules either.
 func TestPlantedErrors(t *testing.T) {
+	needsTLC(t)
 	for _, planted := range []struct {
 		name  string
 		model constants
@@ -115,9 +125,6 @@ func states(printed string) string { return summary.FindString(printed) }
 // check runs TLC with these constants.
 func check(t *testing.T, c constants) (printed string, holds bool) {
 	t.Helper()
-	if err := testbed.Available(t.Context(), "tlc"); err != nil {
-		t.Skipf("not met: %v", err)
-	}
 	dir := t.TempDir()
 	module, err := os.ReadFile("Sluice.tla")
 	if err != nil {

@@ -11,7 +11,7 @@ const shrinkMax = 20_000
 
 // shrink makes a failing program as short and plain as it can: acts are taken out, in pieces that get smaller, and then
 // their numbers become 0, for as long as it still fails.
-func shrink(s Setting, program []act) []act {
+func shrink(s setting, program []act) []act {
 	tries := 0
 	fails := func(p []act) bool {
 		tries++
@@ -44,7 +44,7 @@ func shrink(s Setting, program []act) []act {
 const storyMax = 80
 
 // tellStory runs a program once more and returns what happened in it.
-func tellStory(s Setting, program []act) (story string, err error) {
+func tellStory(s setting, program []act) (story string, err error) {
 	w := newWorld(s)
 	w.story = &strings.Builder{}
 	err = w.run(program)

@@ -27,7 +27,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // find runs histories until one fails, and returns its seed, how many it took, and what is wrong.
 func find(m Mutant, first, count uint64) (seed, tried uint64, err error) {
 	for i := range count {
-		s, program := History(first+i, m)
+		s, program := draw(first+i, m)
 		if err := newWorld(s).run(program); err != nil {
 			return first + i, i + 1, err
 		}
@@ -37,11 +37,11 @@ func find(m Mutant, first, count uint64) (seed, tried uint64, err error) {
 
 // explain shrinks a failing history and prints its story.
 func explain(seed uint64, m Mutant) string {
-	s, program := History(seed, m)
+	s, program := draw(seed, m)
 	before := len(program)
 	program = shrink(s, program)
 	story, err := tellStory(s, program)
-	return fmt.Sprintf("SLUICE_SEED=%d SLUICE_HISTORIES=1: %v\n%s; %d acts, %d before shrinking\n%s", seed, err, s.Target, len(program), before, story)
+	return fmt.Sprintf("SLUICE_SEED=%d SLUICE_HISTORIES=1: %v\n%s; %d acts, %d before shrinking\n%s", seed, err, s.target, len(program), before, story)
 }
 
 // TestHistories: topic and target are the table in the end, and nothing was wrong on the way.

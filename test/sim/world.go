@@ -43,17 +43,17 @@ var matters = map[Mutant]targetKind{
 	DeleteUnversioned: withoutProgress, OffsetsFirst: withoutProgress, NoTargetFence: leanTarget, Replace: leanTarget, TrustBefore: withShards,
 }
 
-// Setting is what a history's world is, apart from what happens in it.
-type Setting struct {
-	Target targetKind
-	Loses  bool // failovers may lose transactions
-	Filled bool // rows are there before the source begins
-	Mutant Mutant
+// setting is what a history's world is, apart from what happens in it.
+type setting struct {
+	target targetKind
+	loses  bool // failovers may lose transactions
+	filled bool // rows are there before the source begins
+	mutant Mutant
 }
 
 // world is one history as it runs.
 type world struct {
-	Setting
+	setting
 	db       *server
 	broker   *broker
 	sessions [2]*session
@@ -79,22 +79,22 @@ var historyKeys = func() (all [keyCount]history.Key) {
 	return all
 }()
 
-func newWorld(s Setting) *world {
-	w := &world{Setting: s, db: newServer(), broker: &broker{unfenced: s.Mutant == NoFence}}
-	w.group = newGroup(w, s.Target)
-	if s.Filled {
+func newWorld(s setting) *world {
+	w := &world{setting: s, db: newServer(), broker: &broker{unfenced: s.mutant == NoFence}}
+	w.group = newGroup(w, s.target)
+	if s.filled {
 		for key := range keyCount - 1 {
 			w.db.first[key] = w.db.fresh(key%2, key%(codeCount+1))
 		}
 		w.db.tip, w.db.shown = w.db.first, w.db.first
 	}
-	if !s.Loses {
+	if !s.loses {
 		w.checker = history.New(history.Options{Tombstones: true, Holders: true})
 	}
 	return w
 }
 
-func (w *world) has(m Mutant) bool { return w.Mutant == m }
+func (w *world) has(m Mutant) bool { return w.mutant == m }
 
 // tell adds a line to the story.
 func (w *world) tell(format string, args ...any) {
@@ -215,7 +215,7 @@ func (s *session) do(a act) {
 
 func (w *world) failover(a act) {
 	lose := 0
-	if w.Loses {
+	if w.loses {
 		lose = int(a.b) % 4
 	}
 	lost := w.db.fail(lose)
@@ -368,17 +368,17 @@ func (r *record) String() string {
 	return fmt.Sprintf("%s of key %d: %s, version %d", r.op, r.key, r.after, r.version)
 }
 
-// History is one history: a seed says all of it.
-func History(seed uint64, m Mutant) (Setting, []act) {
+// draw makes one history: a seed says all of it.
+func draw(seed uint64, m Mutant) (setting, []act) {
 	r := rand.New(rand.NewPCG(seed, 7))
-	s := Setting{Target: targetKind(r.IntN(int(targetKinds))), Loses: r.IntN(4) == 0, Filled: r.IntN(2) == 0, Mutant: m}
+	s := setting{target: targetKind(r.IntN(int(targetKinds))), loses: r.IntN(4) == 0, filled: r.IntN(2) == 0, mutant: m}
 	if kind, only := matters[m]; only {
-		s.Target = kind
+		s.target = kind
 	}
-	if s.Target == withShards {
-		// A create after a loss says nothing of the row that was lost, which may stand in another shard: rule R7 knows no
-		// trust for that, and the two together are known to go wrong.
-		s.Loses = false
+	if s.target == withShards {
+		// A create after a loss does not say that the lost row may stand in another shard, and rule R7 trusts it: where it
+		// strikes the crawl's row, the lost one stays. The two are not tried together (docs/internals.md).
+		s.loses = false
 	}
 	return s, generate(r, 40+r.IntN(400))
 }
