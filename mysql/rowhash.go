@@ -9,7 +9,7 @@ import (
 
 // RowHash returns an expression whose value is a hash of 64 bits of a row's columns: the same on two servers if, and only if, the
 // values are. own are the server's own columns, one for each of the table's, whose types may differ in what does not change the text; the table
-// says what both sides must agree on. false: the table has columns whose text is not exact.
+// says what both sides must agree on. false: the table has columns whose text is not exact. It is for MySQL only: MariaDB writes -0.0 as 0.
 //
 // SHA2: two CRC32s of one text are not independent, and MySQL 9.6 has no MD5 any more. Lengths and NULLs stand behind the values, so that no two rows
 // have the same text ('a','b#c' and 'a#b','c').

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/mysql/gtid"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -134,7 +135,7 @@ func (t *tableRun) summed(ctx context.Context, c *chunk) (equal bool, err error)
 // summable reports whether the servers can sum up the table's rows: the target says so by doing it.
 func (t *tableRun) summable(ctx context.Context) (bool, error) {
 	summer, ok := t.run.Target.(sink.Summer)
-	if !ok || t.run.ByRows {
+	if !ok || t.run.ByRows || t.source.server.facts.Flavor != gtid.MySQL {
 		return false, nil
 	}
 	if t.source.hash, ok = mysql.RowHash(t.table, t.source.types); !ok {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	server "github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/mysql/gtid"
 	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/sink"
 )
@@ -29,6 +30,13 @@ func (t *Target) Sums(ctx context.Context, r sink.Scan) ([]sink.RowSum, error) {
 	}
 	var sums []sink.RowSum
 	for i, st := range tab.shards {
+		_, facts, err := st.shard.pool(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if facts.Flavor != gtid.MySQL {
+			return nil, fmt.Errorf("%s is no MySQL: %w", st.shard.where(), errors.ErrUnsupported)
+		}
 		hash, ok := server.RowHash(r.Table, st.all)
 		if !ok {
 			return nil, fmt.Errorf("the text of a column of %s is not exact: %w", r.Table, errors.ErrUnsupported)
