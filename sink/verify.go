@@ -37,6 +37,21 @@ type Row struct {
 	Source  string         // the source that the row came from; empty where the target stores none
 }
 
+// Summer is the ability to have the target's own servers sum up the rows of a key range, so that they need not be sent. It is for
+// targets that are MySQL, hold the table's columns as they are, and hold every row in one known place, or in all.
+type Summer interface {
+	// Sums returns, for each shard that should hold all rows of the table, how many rows lie between the bounds and the sum of
+	// their hashes (mysql.RowHash). A table whose rows are spread is refused with errors.ErrUnsupported in the chain.
+	Sums(ctx context.Context, r Scan) ([]RowSum, error)
+}
+
+// RowSum is what Sums says of one shard.
+type RowSum struct {
+	Shard string
+	Rows  int64
+	Sum   string // a whole number, in decimal; empty without rows
+}
+
 // Shaper is the ability to say what the target should hold for a row of the source: none where the row is
 // filtered out, else each place where it belongs. It is pure. A target without it holds the table's rows as they
 // are, under the same names.

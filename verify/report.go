@@ -30,8 +30,9 @@ type TableResult struct {
 	KeyColumns  []string       `json:"key_columns"`
 	SourceRows  int64          `json:"source_rows"`
 	TargetRows  int64          `json:"target_rows"`
-	LookedAgain int64          `json:"looked_again"` // keys that differed at first sight, most of them because they were being changed
-	Undecided   int64          `json:"undecided"`    // keys that were changed at each look
+	SummedRows  int64          `json:"summed_rows,omitempty"` // of the source, compared by sums of both servers
+	LookedAgain int64          `json:"looked_again"`          // keys that differed at first sight, most of them because they were being changed
+	Undecided   int64          `json:"undecided"`             // keys that were changed at each look
 	Differences int64          `json:"differences"`
 	Kinds       map[Kind]int64 `json:"kinds,omitempty"`
 	Seconds     float64        `json:"seconds"`
@@ -43,6 +44,7 @@ type TableResult struct {
 func (r *TableResult) add(o *TableResult) {
 	r.SourceRows += o.SourceRows
 	r.TargetRows += o.TargetRows
+	r.SummedRows += o.SummedRows
 	r.LookedAgain += o.LookedAgain
 	r.Undecided += o.Undecided
 	r.Differences += o.Differences

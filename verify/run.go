@@ -27,6 +27,7 @@ type Run struct {
 	State    *State
 	Log      *slog.Logger
 
+	ByRows   bool  // hash every row here, also where the servers could sum them up
 	Parallel int   // tables side by side, and key ranges side by side, over all tables; at most 16
 	Rate     int64 // rows of the sources a second, over all; 0: as many as go
 	Limit    int   // differing rows of a table that are kept with both images

@@ -40,6 +40,7 @@ type tableRun struct {
 	source  *sourceTable
 	scanner sink.Scanner
 	shaper  sink.Shaper
+	summer  sink.Summer // nil: rows are hashed here
 
 	rows   atomic.Int64 // of the source, read so far
 	differ atomic.Int64 // keys that do, found so far
@@ -84,6 +85,13 @@ type chunk struct {
 // target compares the bounds by its own collation, which may be another: then rows differ at first and are settled one by one, but
 // none is left out, for the ranges cover everything in any order.
 func (t *tableRun) ranges(ctx context.Context) error {
+	summable, err := t.summable(ctx)
+	if err != nil {
+		return err
+	}
+	if !summable {
+		t.summer = nil
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	chunks := make(chan *chunk)
@@ -99,7 +107,7 @@ func (t *tableRun) ranges(ctx context.Context) error {
 			}
 		})
 	}
-	err := t.walk(ctx, chunks)
+	err = t.walk(ctx, chunks)
 	close(chunks)
 	workers.Wait()
 	if cause := context.Cause(ctx); cause != nil {
@@ -117,15 +125,20 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 	defer x.abandon()
 	reader := NewRows(t.table)
 	for number, after := t.place.Chunk, t.place.after(); ; number++ {
-		c := &chunk{number: number, after: after, deltas: NewDeltas(t.run.chunkRows())}
-		if c.through, err = t.source.rowsAfter(ctx, x, after, t.run.chunkRows(), func(values []change.Value) error {
-			c.result.SourceRows++
-			t.rows.Add(1)
-			return t.want(reader, c.deltas, values, nil)
-		}); err != nil {
+		c := &chunk{number: number, after: after}
+		if t.summer != nil { // the rows are read only if the sums differ
+			c.through, err = t.source.keyAfter(ctx, x, after, t.run.chunkRows())
+		} else {
+			c.deltas = NewDeltas(t.run.chunkRows())
+			c.through, err = t.source.rowsAfter(ctx, x, after, t.run.chunkRows(), func(values []change.Value) error { return t.wantIn(c, reader, values) })
+		}
+		if err != nil {
 			return err
 		}
-		rows, through := c.result.SourceRows, c.through // it is a worker's from now on
+		rows, through := c.result.SourceRows, c.through // the chunk is a worker's from now on
+		if t.summer != nil && through != nil {
+			rows = int64(t.run.chunkRows())
+		}
 		select {
 		case chunks <- c:
 		case <-ctx.Done():
@@ -139,6 +152,13 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 		}
 		after = through
 	}
+}
+
+// wantIn adds a row of the source to its range.
+func (t *tableRun) wantIn(c *chunk, reader *Rows, values []change.Value) error {
+	c.result.SourceRows++
+	t.rows.Add(1)
+	return t.want(reader, c.deltas, values, nil)
 }
 
 // want adds a row of the source, in all its places, if the key is one of those asked for.
@@ -178,8 +198,45 @@ func found(reader *Rows, d *Deltas, row *sink.Row, ask func(key []byte) bool) er
 	return nil
 }
 
-// range1 reads one range at the target, and settles what differs.
+// range1 compares one range, and settles what differs.
 func (t *tableRun) range1(ctx context.Context, c *chunk) error {
+	equal := false
+	if c.deltas == nil {
+		var err error
+		if equal, err = t.summed(ctx, c); err == nil && !equal {
+			err = t.readRange(ctx, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !equal {
+		if err := t.compareRange(ctx, c); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, done := range t.place.done(c) {
+		t.result.add(&done.result)
+	}
+	return nil
+}
+
+// readRange reads a range at the source whose sums are not the same.
+func (t *tableRun) readRange(ctx context.Context, c *chunk) error {
+	x, err := t.source.server.session(ctx)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	reader := NewRows(t.table)
+	c.deltas = NewDeltas(t.run.chunkRows())
+	return t.source.rowsBetween(ctx, x, c.after, c.through, func(values []change.Value) error { return t.wantIn(c, reader, values) })
+}
+
+// compareRange compares a range row by row.
+func (t *tableRun) compareRange(ctx context.Context, c *chunk) error {
 	reader := NewRows(t.table)
 	request := sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through}
 	err := t.scanner.Scan(ctx, request, func(row sink.Row) error {
@@ -191,15 +248,7 @@ func (t *tableRun) range1(ctx context.Context, c *chunk) error {
 	}
 	keys := c.deltas.Keys()
 	c.deltas = nil
-	if err := t.settle(ctx, keys, &c.result); err != nil {
-		return err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, done := range t.place.done(c) {
-		t.result.add(&done.result)
-	}
-	return nil
+	return t.settle(ctx, keys, &c.result)
 }
 
 // errTooMany says that a pass holds more keys than it may.

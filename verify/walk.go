@@ -24,6 +24,7 @@ type sourceTable struct {
 	key    []keyColumn   // in the order of the index
 	rows   int64         // the engine's estimate
 	types  []change.Column
+	hash   string // of a row, as the server computes it; empty: it does not
 }
 
 // keyColumn is one column of the key.
@@ -117,13 +118,9 @@ func (st *sourceTable) order() string {
 // rowsAfter calls each with the values of at most limit rows above the key, in key order, by one statement. The values are valid
 // until each returns. last is the last row's key, nil when the table ended before the limit.
 func (st *sourceTable) rowsAfter(ctx context.Context, x *session, after []change.Value, limit int, each func([]change.Value) error) (last []change.Value, err error) {
-	condition := "TRUE"
-	if after != nil {
-		bound, err := st.literals(after)
-		if err != nil {
-			return nil, err
-		}
-		condition = st.above(bound)
+	condition, err := st.between(after, nil)
+	if err != nil {
+		return nil, err
 	}
 	statement := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT %d", st.list, st.from, condition, st.order(), limit)
 	found := 0

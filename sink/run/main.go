@@ -74,6 +74,7 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
            --table, --source  as above
            --limit N          differing rows of a table that are shown (20)
            --rate N           rows a second; --parallel N: tables and key ranges side by side (4)
+           --rows             read and hash every row here, also where both servers could sum them up
            --keys N           keys of a table held at once where the target cannot be read by key range (2000000)
            --timeout TIME     how long neither source nor target may move while they are waited for (1m)
            --hold HOW         keep writes away from the source meanwhile: replica (it applies nothing) or read-lock (nobody commits)
@@ -153,6 +154,7 @@ type command struct {
 	limit    int
 	keys     int
 	hold     verify.Hold
+	byRows   bool
 	state    string
 	from     string
 
@@ -189,6 +191,7 @@ func (c *command) compareFlags(flags *flag.FlagSet) {
 	flags.IntVar(&c.parallel, "parallel", 4, "tables side by side, and key ranges of each")
 	flags.Int64Var(&c.rate, "rate", 0, "rows of the sources a second; 0: as many as go")
 	flags.IntVar(&c.limit, "limit", 20, "differing rows of a table that are shown with both images")
+	flags.BoolVar(&c.byRows, "rows", false, "read and hash every row, also where the servers could sum them up")
 	flags.IntVar(&c.keys, "keys", 2_000_000, "keys of a table that are held where the target cannot be read by key range")
 	flags.DurationVar(&c.timeout, "timeout", time.Minute, "how long neither source nor target may move while they are waited for")
 	flags.Func("hold", "replica or read-lock: keep writes away from the source meanwhile", func(text string) error {

@@ -79,7 +79,7 @@ func (a *against) comparison(ctx context.Context) (*verify.Run, error) {
 		return nil, err
 	}
 	r := &verify.Run{Target: a.c.target, Waiter: a.waiter, Registry: schemas, Servers: a.servers, State: state, Log: a.c.log,
-		Parallel: a.c.parallel, Rate: a.c.rate, Limit: a.c.limit, Keys: a.c.keys, Tell: a.c.teller()}
+		ByRows: a.c.byRows, Parallel: a.c.parallel, Rate: a.c.rate, Limit: a.c.limit, Keys: a.c.keys, Tell: a.c.teller()}
 	for _, source := range a.sources() {
 		if _, err := a.server(ctx, source); err != nil {
 			return nil, err
