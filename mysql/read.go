@@ -43,6 +43,10 @@ func ParseText(c *change.Column, text []byte) (change.Value, error) {
 	switch {
 	case c.Type.Opaque(), c.Type == change.Bit, c.Type == change.Geometry, c.Type == change.Vector:
 		return change.RawValue(text), nil
+	case c.Type == change.Decimal:
+		for len(text) > 1 && text[0] == '0' && text[1] != '.' { // ZEROFILL is about how a number is shown
+			text = text[1:]
+		}
 	}
 	return change.Value{Kind: change.Str, Bytes: text}, nil
 }

@@ -100,7 +100,7 @@ func (t *tableRun) ranges(ctx context.Context) error {
 		workers.Go(func() {
 			for c := range chunks {
 				t.run.slots <- struct{}{}
-				err := t.range1(ctx, c)
+				err := t.oneRange(ctx, c)
 				if <-t.run.slots; err != nil {
 					cancel(err)
 				}
@@ -198,8 +198,8 @@ func found(reader *Rows, d *Deltas, row *sink.Row, ask func(key []byte) bool) er
 	return nil
 }
 
-// range1 compares one range, and settles what differs.
-func (t *tableRun) range1(ctx context.Context, c *chunk) error {
+// oneRange compares one range, and settles what differs.
+func (t *tableRun) oneRange(ctx context.Context, c *chunk) error {
 	equal := false
 	if c.deltas == nil {
 		var err error
@@ -264,7 +264,7 @@ func (t *tableRun) passes(ctx context.Context) error {
 	t.mu.Unlock()
 	for t.place.Pass < t.place.Passes {
 		var result TableResult
-		err := t.pass1(ctx, t.place.Pass, t.place.Passes, &result)
+		err := t.onePass(ctx, t.place.Pass, t.place.Passes, &result)
 		if errors.Is(err, errTooMany) {
 			t.mu.Lock()
 			t.place.Pass, t.place.Passes = 2*t.place.Pass, 2*t.place.Passes // the keys of a pass done are those of two
@@ -290,7 +290,7 @@ func passOf(key []byte, passes int) int {
 	return int((spread >> 32) * uint64(passes) >> 32)
 }
 
-func (t *tableRun) pass1(ctx context.Context, pass, passes int, result *TableResult) error {
+func (t *tableRun) onePass(ctx context.Context, pass, passes int, result *TableResult) error {
 	deltas := NewDeltas(min(t.run.Keys, int(t.source.rows)/passes+16))
 	ask := func(key []byte) bool { return passOf(key, passes) == pass }
 	reader := NewRows(t.table)

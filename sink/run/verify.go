@@ -24,6 +24,9 @@ func (c *command) verify(ctx context.Context) error {
 	if found := c.printReport(report); err == nil {
 		err = found
 	}
+	if err != nil && ctx.Err() != nil {
+		err = &change.Problem{Kind: change.Retry, What: "stopped before the end", Mend: "with --state FILE the same command goes on where it was cut off"}
+	}
 	return err
 }
 

@@ -1,0 +1,58 @@
+package mysql
+
+import (
+	"testing"
+
+	"github.com/sluice-cdc/sluice/change"
+)
+
+func TestParseText(t *testing.T) {
+	decimal := &change.Column{Name: "d", Type: change.Decimal, Precision: 10, Scale: 2}
+	for text, want := range map[string]string{"000001.50": "1.50", "0.00": "0.00", "-0.50": "-0.50", "0000000.00": "0.00", "10.00": "10.00", "000": "0"} {
+		if v, err := ParseText(decimal, []byte(text)); err != nil || v.String() != want {
+			t.Errorf("%s is %v (%v), want %s", text, v, err, want)
+		}
+	}
+	if v, err := ParseText(decimal, nil); err != nil || !v.IsNull() {
+		t.Errorf("NULL is %v (%v)", v, err)
+	}
+	if v, err := ParseText(&change.Column{Type: change.VarChar}, []byte{}); err != nil || v.IsNull() {
+		t.Errorf("'' is %v (%v)", v, err)
+	}
+}
+
+func TestKeyLiteral(t *testing.T) {
+	for _, c := range []struct {
+		column change.Column
+		value  change.Value
+		want   string
+	}{
+		{change.Column{Type: change.BigInt, Unsigned: true}, change.UintValue(1<<64 - 1), "18446744073709551615"},
+		{change.Column{Type: change.BigInt}, change.IntValue(-5), "-5"},
+		{change.Column{Type: change.Bit, Length: 12}, change.RawValue([]byte{1, 2}), "258"},
+		{change.Column{Type: change.Enum, Elements: []string{"a", "b"}}, change.StringValue("b"), "2"},
+		{change.Column{Type: change.Enum, Elements: []string{"a", "b"}}, change.StringValue(""), "0"},
+		{change.Column{Type: change.Set, Elements: []string{"a", "b", "c"}}, change.StringValue("a,c"), "5"},
+		{change.Column{Type: change.VarChar, Charset: "utf8mb4", Collation: "utf8mb4_bin"}, change.StringValue("a'\\"), "_utf8mb4 x'61275c' COLLATE utf8mb4_bin"},
+		{change.Column{Type: change.VarChar, Charset: "latin1", Collation: "latin1_bin"}, change.StringValue("é"), "CONVERT(_utf8mb4 x'c3a9' USING latin1) COLLATE latin1_bin"},
+		{change.Column{Type: change.VarBinary}, change.RawValue([]byte{0, 255}), "x'00ff'"},
+		{change.Column{Type: change.Decimal}, change.StringValue("-1.50"), "-1.50"},
+		{change.Column{Type: change.DateTime}, change.StringValue("2026-01-02 03:04:05"), "'2026-01-02 03:04:05'"},
+	} {
+		if got, err := KeyLiteral(&c.column, c.value); err != nil || got != c.want {
+			t.Errorf("%s %v: %s (%v), want %s", c.column.Type, c.value, got, err, c.want)
+		}
+	}
+	for _, bad := range []struct {
+		column change.Column
+		value  change.Value
+	}{
+		{change.Column{Type: change.Int}, change.Value{}},
+		{change.Column{Type: change.Decimal}, change.StringValue("1 OR 1")},
+		{change.Column{Type: change.Set, Elements: []string{"a"}}, change.StringValue("z")},
+	} {
+		if got, err := KeyLiteral(&bad.column, bad.value); err == nil {
+			t.Errorf("%s %v gives %s", bad.column.Type, bad.value, got)
+		}
+	}
+}
