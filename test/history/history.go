@@ -134,6 +134,7 @@ type Checker struct {
 	order   []Key // as they were met, so that faults come in one order
 	newest  map[partition]change.Version
 	unsure  map[change.TableName]bool // tables that Unlogged was told of
+	early   []Fault                   // seen when they were told
 	faults  []Fault
 	counts  Counts
 }
@@ -198,7 +199,7 @@ func (c *Checker) Record(r Record) {
 	p := partition{r.Key.Table, r.Partition}
 	last, met := c.newest[p]
 	if met && (r.Version < last || r.Version == last && !r.Tombstone) {
-		c.fault(Fault{VersionBack, r.Key, r.place(), fmt.Sprintf("version %d after %d", r.Version, last)})
+		c.early = append(c.early, Fault{VersionBack, r.Key, r.place(), fmt.Sprintf("version %d after %d", r.Version, last)})
 	}
 	c.newest[p] = max(last, r.Version)
 	l := c.life(r.Key)
@@ -209,9 +210,13 @@ func (c *Checker) Record(r Record) {
 	}
 }
 
-// Check judges the topic and what targets showed. Observations of records that were not told yet are faults: tell all
-// records first, or check at the end.
+// Check judges the topic and what targets showed, all that was told so far. What a target showed of records that were not
+// told yet is a fault: tell all records first. It may be called again when more was told.
 func (c *Checker) Check() []Fault {
+	c.faults = nil
+	for _, f := range c.early {
+		c.fault(f)
+	}
 	for _, k := range c.order {
 		l := c.keys[k]
 		c.checkTopic(k, l)

@@ -295,8 +295,10 @@ func TestAbsentForAMoment(t *testing.T) {
 	}
 	c.Observe(Observation{Key: k, Next: -1})
 	c.Observe(Observation{Key: k, Present: true, Version: 11, Row: "b", Next: -1})
-	if faults := c.Check(); len(faults) != 1 || faults[0].Kind != Revived {
-		t.Errorf("the same version again: %v", faults)
+	for range 2 { // a second look at the same finds the same
+		if faults := c.Check(); len(faults) != 1 || faults[0].Kind != Revived {
+			t.Errorf("the same version again: %v", faults)
+		}
 	}
 }
 
