@@ -20,6 +20,11 @@ func RecordVersion(r *kgo.Record) (change.Version, bool) {
 	return 0, false
 }
 
+// Doubted reports whether a record's before image is not to be trusted: see change.DoubtHeader.
+func Doubted(r *kgo.Record) bool {
+	return slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == change.DoubtHeader })
+}
+
 // AppendVersion appends a version as the header's value has it.
 func AppendVersion(dst []byte, v change.Version) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(v))

@@ -30,7 +30,13 @@ func (x *session) openCrawls(ctx context.Context, saved []crawl.Progress, wanted
 	x.loop.crawls = starter{ctx, x.crawls}
 	running := make(map[change.TableName]bool)
 	for _, c := range saved {
-		running[c.Table] = running[c.Table] || !crawl.Ended(c.State)
+		if crawl.Ended(c.State) {
+			continue
+		}
+		running[c.Table] = true
+		if t := x.loop.tables[c.Table]; t != nil {
+			t.doubt(c.ID)
+		}
 	}
 	for name, t := range x.loop.tables {
 		if !t.state.Crawled && t.live() && !running[name] && !x.lost {
@@ -95,6 +101,9 @@ func (l *loop) wish(t *table, r crawl.Request, why string) error {
 	record, err := l.crawls.Start(r)
 	if err != nil {
 		return err
+	}
+	if !crawl.Ended(record.State) { // a signal can come twice
+		t.doubt(record.ID)
 	}
 	l.log.Info("crawl wanted", "crawl", r.ID, "table", t.name.String(), "reason", why)
 	l.dirty = true

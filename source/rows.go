@@ -5,6 +5,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql/rowimage"
@@ -129,6 +131,9 @@ func (l *loop) key(t *table, r avro.Row) ([]byte, error) {
 	return l.arena.keep(b), nil
 }
 
+// doubted is the header of events of a table that is in doubt.
+var doubted = []kgo.RecordHeader{{Key: change.DoubtHeader}}
+
 // append adds the record of one change event to records, with a version of its own.
 func (l *loop) append(records []publish.Record, t *table, key []byte, op change.Op, before, after avro.Row) ([]publish.Record, error) {
 	e := &t.event
@@ -232,8 +237,12 @@ func (l *loop) chunkRow(ctx context.Context, t *table, c *chunk, r *merge.Row) e
 
 // record returns a record for the table's topic.
 func (t *table) record(key, value []byte, v change.Version) publish.Record {
-	return publish.Record{
+	r := publish.Record{
 		Topic: t.state.Topic, Partition: kafka.Partition(key[registry.FrameBytes:], t.state.Partitions),
 		Key: key, Value: value, Version: v,
 	}
+	if len(t.doubts) > 0 {
+		r.Headers = doubted
+	}
+	return r
 }

@@ -220,6 +220,9 @@ func (s *stream) Finish(ctx context.Context, p crawl.Progress) error {
 				return err
 			}
 		}
+		if t := s.tables[p.Table]; t != nil && crawl.Ended(p.State) {
+			delete(t.doubts, p.ID)
+		}
 		s.dirty = true
 		s.then = append(s.then, func() { close(done) })
 		return s.pub.Set(&p)

@@ -29,6 +29,11 @@ type table struct {
 	crawled     *shape // as the server's INFORMATION_SCHEMA has it
 	crawledAt   int    // definitions when it was read
 
+	// doubts are the crawls over the top that are wished for and not over yet. Until they are, a row may stand in the topic as it
+	// was before a change that no event told: what an event says of before is then not where a target has the row (R7), and since the
+	// event strikes the row from the crawl, nothing else would ever tell.
+	doubts map[string]bool
+
 	event  avro.Event // reused from row to row
 	block  avro.SourceBlock
 	xblock avro.Transaction
@@ -40,6 +45,17 @@ type shape struct {
 	encoder *avro.Encoder
 	keyID   int
 	valueID int
+}
+
+// doubt notes a crawl over the top.
+func (t *table) doubt(crawl string) {
+	if t.state.Fresh {
+		return // every row in the topic is of the stream, or of this crawl
+	}
+	if t.doubts == nil {
+		t.doubts = make(map[string]bool)
+	}
+	t.doubts[crawl] = true
 }
 
 // live reports whether the table's changes are published.

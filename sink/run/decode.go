@@ -132,7 +132,7 @@ func (d *decoder) batch(ctx context.Context, p *pending) ([]sink.Change, error) 
 		if err != nil {
 			return nil, err
 		}
-		c.TrustedBefore = trusted(&c, trust)
+		c.TrustedBefore = trusted(&c, trust) && !kafka.Doubted(r)
 		changes = append(changes, c)
 	}
 	return changes, nil
