@@ -19,7 +19,7 @@ func TestVerifySpeed(t *testing.T) {
 	if !full() {
 		t.Skip("a measurement: SLUICE_FULL=1")
 	}
-	b := newVerifyBed(t, 1_000_000, 100)
+	b := newVerifyBed(t, 300_000, 100)
 	m0, db0 := b.mysql(testbed.MySQLOptions{})
 	b.shards = []*sql.DB{db0}
 	if err := (rig.Shop{Database: "shop"}).Empty(t.Context(), db0); err != nil {
