@@ -64,7 +64,7 @@ func KeyLiteral(c *change.Column, v change.Value) (string, error) {
 		copy(wide[len(wide)-len(v.Bytes):], v.Bytes)
 		return strconv.FormatUint(binary.BigEndian.Uint64(wide[:]), 10), nil
 	case c.Type == change.Enum:
-		return strconv.Itoa(slices.Index(c.Elements, string(v.Bytes)) + 1), nil // an invalid value became 0, with the name ''
+		return enumNumber(c, string(v.Bytes))
 	case c.Type == change.Set:
 		return setNumber(c, string(v.Bytes))
 	case c.Type.Character() && c.Charset == "utf8mb4":
@@ -79,6 +79,14 @@ func KeyLiteral(c *change.Column, v change.Value) (string, error) {
 		return QuoteString(string(v.Bytes)), nil
 	}
 	return "", fmt.Errorf("column %s: no literal for %s", c.Name, c.Type)
+}
+
+func enumNumber(c *change.Column, name string) (string, error) {
+	at := slices.Index(c.Elements, name)
+	if at < 0 && name != "" { // the empty name with number 0 is what an invalid value became
+		return "", fmt.Errorf("column %s: no element %q", c.Name, name)
+	}
+	return strconv.Itoa(at + 1), nil
 }
 
 func setNumber(c *change.Column, names string) (string, error) {

@@ -50,6 +50,8 @@ func TestKeyLiteral(t *testing.T) {
 		{change.Column{Type: change.Int}, change.Value{}},
 		{change.Column{Type: change.Decimal}, change.StringValue("1 OR 1")},
 		{change.Column{Type: change.Set, Elements: []string{"a"}}, change.StringValue("z")},
+		{change.Column{Type: change.Enum, Elements: []string{"a"}}, change.StringValue("z")}, // not the row whose value became 0
+		{change.Column{Type: change.Bit, Length: 64}, change.RawValue(make([]byte, 9))},
 	} {
 		if got, err := KeyLiteral(&bad.column, bad.value); err == nil {
 			t.Errorf("%s %v gives %s", bad.column.Type, bad.value, got)

@@ -17,7 +17,7 @@ func TestOlderServers(t *testing.T) {
 		t.Run(string(version), func(t *testing.T) {
 			b := newBed(t)
 			m, db := b.mysql(testbed.MySQLOptions{Version: version})
-			shop := rig.Shop{Database: "shop", Rows: 10000}
+			shop := rig.Shop{Database: "shop", Rows: 50_000}
 			if err := shop.Load(t.Context(), db); err != nil {
 				t.Fatal(err)
 			}
