@@ -85,7 +85,7 @@ elasticsearch: {url: %q, create_indexes: true}
 // OpenSearch; source and sinks are killed on the way, and every row is compared by content. At full size it goes that way
 // from each kind of server, into one index.
 func TestWalk(t *testing.T) {
-	if !full() { // TestOlderServers takes the topics of the other sources
+	if !full() { // TestOlderServers takes the other sources to the shards
 		t.Run("9.7", func(t *testing.T) { walk(t, testbed.MySQL97, testbed.Elasticsearch, testbed.OpenSearch) })
 		return
 	}
@@ -104,16 +104,7 @@ func walk(t *testing.T, version testbed.MySQLVersion, kinds ...testbed.SearchKin
 	if err := shop.Load(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []*sql.DB{db0, db1} {
-		if err := shop.Empty(t.Context(), d); err != nil {
-			t.Fatal(err)
-		}
-		if version.IsMariaDB() { // its JSON is text, which MySQL's would write in another order; and keys must be equal as they are there
-			const collated = " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL"
-			exec1(t, d, "ALTER TABLE shop.orders MODIFY detail LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, MODIFY code VARCHAR(24)"+collated,
-				"ALTER TABLE shop.products MODIFY sku VARCHAR(20)"+collated, "ALTER TABLE shop.customers MODIFY email VARCHAR(80)"+collated)
-		}
-	}
+	b.emptyShop(version, db0, db1)
 	indexes := map[string]string{}
 	procs := []*rig.Process{b.source(m, ""), b.start("shards", "sluice-sink-mysql", "", []string{"--config", b.shardsConfig("shards", m0, m1)})}
 	for _, kind := range kinds {
@@ -143,6 +134,22 @@ func walk(t *testing.T, version testbed.MySQLVersion, kinds ...testbed.SearchKin
 	}
 	eventually(t, size(time.Minute, 20*time.Minute), "the log was read again", func() bool { return b.unread(search) == 0 })
 	b.shopEqual(db, nil, map[string]string{search: indexes[search]}, size(time.Minute, 20*time.Minute))
+}
+
+// emptyShop makes the shop's tables, without rows and with all their UNIQUE keys, at targets of a source of that version. MariaDB's
+// JSON is text, which MySQL's would write in another order, and its keys must be equal as they are there.
+func (b *bed) emptyShop(version testbed.MySQLVersion, targets ...*sql.DB) {
+	b.t.Helper()
+	for _, d := range targets {
+		if err := (rig.Shop{Database: "shop"}).Empty(b.t.Context(), d); err != nil {
+			b.t.Fatal(err)
+		}
+		if version.IsMariaDB() {
+			const collated = " CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL"
+			exec1(b.t, d, "ALTER TABLE shop.orders MODIFY detail LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, MODIFY code VARCHAR(24)"+collated,
+				"ALTER TABLE shop.products MODIFY sku VARCHAR(20)"+collated, "ALTER TABLE shop.customers MODIFY email VARCHAR(80)"+collated)
+		}
+	}
 }
 
 // unread is the group's lag, -1 where a partition of the tables has no offset yet.
