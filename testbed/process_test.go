@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 		fmt.Println(child.pid)
 		time.Sleep(10 * time.Minute)
 	}
+	if address := os.Getenv(echoVariable); address != "" {
+		echo(address)
+	}
 	os.Exit(m.Run())
 }
 
