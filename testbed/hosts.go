@@ -82,7 +82,9 @@ func NewNet(ctx context.Context, log Log) (*Net, error) {
 	}
 	n.log = log
 	if err := n.plug(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the network %s: %w", n.addresses(), err), n.Close())
+		err = refused(fmt.Errorf("make the network %s: %w", n.addresses(), err))
+		unmet("network-namespaces", err)
+		return nil, errors.Join(err, n.Close())
 	}
 	met("network-namespaces", runtime.GOOS)
 	return n, nil
@@ -268,9 +270,22 @@ func (n *Net) run(ctx context.Context, commands ...string) error {
 	return nil
 }
 
+// refused marks the error of a command to which root was not enough, as in most
+// containers, or for which the kernel has no module.
+func refused(err error) error {
+	for _, words := range []string{"not permitted", "ermission denied", "Unknown device type", "not supported"} {
+		if strings.Contains(err.Error(), words) {
+			return fmt.Errorf("%w; a container needs CAP_SYS_ADMIN and CAP_NET_ADMIN for it (docker run --privileged): %w", err, errors.ErrUnsupported)
+		}
+	}
+	return err
+}
+
 // output runs a command of the machine's own to its end.
 func output(ctx context.Context, name string, args ...string) (string, error) {
-	printed, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C") // refused reads it
+	printed, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, lastLines(printed, 5))
 	}

@@ -104,8 +104,8 @@ type KafkaOptions struct {
 	// Host is where broker and controller run and the broker listens; nil is
 	// this machine, on 127.0.0.1.
 	Host *Host
-	// Dir is the folder in which the instance's folder is made; default the
-	// system's temp folder.
+	// Dir is the folder in which the broker's folder is made, with its logs;
+	// default the system's temp folder, where the controller's always is.
 	Dir string
 	Log Log
 }
@@ -140,7 +140,9 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 		return nil, err
 	}
 	base.host = o.Host
-	controller, err := newServer("controller", base.dir, "controller.log")
+	// Not in o.Dir, which may be a Disk: the controller stands for the rest of
+	// the cluster, to which nothing happens when the broker's disk is full.
+	controller, err := newServer("controller", "", "controller.log")
 	if err != nil {
 		return nil, joinStop(err, base)
 	}
@@ -192,9 +194,8 @@ func (k *Kafka) Resume() error { return errors.Join(k.server.Resume(), k.control
 // Stop ends broker and controller in order and removes their data. It may be
 // called more than once.
 func (k *Kafka) Stop() error {
-	// The broker hands over to the controller, so the controller goes last;
-	// and its folder lies in the broker's.
-	return errors.Join(k.server.Shutdown(), k.controller.Stop(), k.server.Stop())
+	// The broker hands over to the controller, so the controller goes last.
+	return errors.Join(k.server.Stop(), k.controller.Stop())
 }
 
 // kafkaInstall brings lib/*.jar and formatted, empty data folders.

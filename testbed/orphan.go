@@ -27,7 +27,8 @@ func claim(dir string) (*os.File, error) {
 // it could stop them, a test that ran into its time-out for one: at a hundred
 // megabytes each they fill the temp folder of a machine that tests all day. The
 // servers in them died with their starter. What can not be removed is left.
-func removeOrphans(parent, pattern string) {
+// First, release (or nil) lets go of what a folder holds.
+func removeOrphans(parent, pattern string, release func(dir string)) {
 	dirs, err := filepath.Glob(filepath.Join(parent, pattern))
 	if err != nil {
 		return
@@ -38,6 +39,9 @@ func removeOrphans(parent, pattern string) {
 			continue
 		}
 		if owner, err := claim(dir); err == nil {
+			if release != nil {
+				release(dir)
+			}
 			os.RemoveAll(dir)
 			owner.Close()
 		}

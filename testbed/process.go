@@ -98,7 +98,7 @@ type server struct {
 // newServer makes the folder and takes the port; nothing runs yet.
 func newServer(name, parent, logName string) (*server, error) {
 	if parent == "" {
-		removeOrphans(os.TempDir(), "sluice-"+name+"-*")
+		removeOrphans(os.TempDir(), "sluice-"+name+"-*", nil)
 	} else if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, fmt.Errorf("make a folder for %s: %w", name, err)
 	}
