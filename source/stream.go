@@ -220,8 +220,8 @@ func (s *stream) Finish(ctx context.Context, p crawl.Progress) error {
 				return err
 			}
 		}
-		if t := s.tables[p.Table]; t != nil && crawl.Ended(p.State) {
-			delete(t.doubts, p.ID)
+		if t := s.tables[p.Table]; t != nil {
+			t.doubt(&p)
 		}
 		s.dirty = true
 		s.then = append(s.then, func() { close(done) })
