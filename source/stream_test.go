@@ -85,3 +85,21 @@ func TestDoubtIsSaid(t *testing.T) {
 	b.ends(second, crawl.Done)
 	expect("done again", false)
 }
+
+// A crawl of the whole table that fails stops the table, also where the first one was of a part: it was wished for because rows had
+// changed without an event.
+func TestFailedCrawlStopsTheTable(t *testing.T) {
+	for _, where := range []string{"", "id > 1000"} {
+		b := newCrawlBed(t, TableRule{Crawl: TableCrawl{Where: where}})
+		part := b.wish()
+		part.ID, part.Where, part.Sweep = "part", "id = 1", false
+		b.ends(part, crawl.Failed)
+		if !b.table.live() {
+			t.Errorf("crawl.where %q: a part that failed stops the table", where)
+		}
+		b.ends(b.wish(), crawl.Failed)
+		if b.table.live() {
+			t.Errorf("crawl.where %q: the table goes on, and nobody has looked at its rows", where)
+		}
+	}
+}
