@@ -29,13 +29,11 @@ func (x *session) openCrawls(ctx context.Context, saved []crawl.Progress, wanted
 	x.crawls.Restore(saved)
 	x.loop.crawls = starter{ctx, x.crawls}
 	running := make(map[change.TableName]bool)
-	for _, c := range saved {
-		if crawl.Ended(c.State) {
-			continue
-		}
-		running[c.Table] = true
+	for i := range saved {
+		c := &saved[i]
+		running[c.Table] = running[c.Table] || !crawl.Ended(c.State)
 		if t := x.loop.tables[c.Table]; t != nil {
-			t.doubt(c.ID)
+			t.doubt(c)
 		}
 	}
 	for name, t := range x.loop.tables {
@@ -102,9 +100,7 @@ func (l *loop) wish(t *table, r crawl.Request, why string) error {
 	if err != nil {
 		return err
 	}
-	if !crawl.Ended(record.State) { // a signal can come twice
-		t.doubt(record.ID)
-	}
+	t.doubt(&record) // not what was asked for: a signal can come twice
 	l.log.Info("crawl wanted", "crawl", r.ID, "table", t.name.String(), "reason", why)
 	l.dirty = true
 	return l.pub.Set(&record)

@@ -241,7 +241,7 @@ func (t *table) record(key, value []byte, v change.Version) publish.Record {
 		Topic: t.state.Topic, Partition: kafka.Partition(key[registry.FrameBytes:], t.state.Partitions),
 		Key: key, Value: value, Version: v,
 	}
-	if len(t.doubts) > 0 {
+	if t.doubts.Any() {
 		r.Headers = doubted
 	}
 	return r

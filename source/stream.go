@@ -212,16 +212,16 @@ func (s *stream) Finish(ctx context.Context, p crawl.Progress) error {
 				return err
 			}
 		}
-		if t := s.tables[p.Table]; t != nil && p.State == crawl.Failed && t.live() && p.Where == t.rule.Crawl.Where && p.Keys == "" {
-			// Rows that should be in the topic are not: the table is not what it seems (R9). A part that a person has asked for
-			// may fail without that.
+		if t := s.tables[p.Table]; t != nil && p.State == crawl.Failed && t.live() && p.Sweep {
+			// Rows that should be in the topic are not, or are and should not: the table is not what it seems (R9). A part that a
+			// person has asked for may fail without that; it has no sweep.
 			err := &change.Problem{Kind: change.Poison, Table: p.Table, What: "a crawl of the table failed: " + p.Reason, Why: p.Why, Mend: p.Mend}
 			if err := s.stop(ctx, t, err); err != nil {
 				return err
 			}
 		}
-		if t := s.tables[p.Table]; t != nil && crawl.Ended(p.State) {
-			delete(t.doubts, p.ID)
+		if t := s.tables[p.Table]; t != nil {
+			t.doubt(&p)
 		}
 		s.dirty = true
 		s.then = append(s.then, func() { close(done) })

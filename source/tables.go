@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-cdc/sluice/mysql/rowimage"
 	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/source/binlog"
+	"github.com/sluice-cdc/sluice/source/crawl"
 )
 
 // table is what the loop knows of one captured table.
@@ -29,10 +30,7 @@ type table struct {
 	crawled     *shape // as the server's INFORMATION_SCHEMA has it
 	crawledAt   int    // definitions when it was read
 
-	// doubts are the crawls over the top that are wished for and not over yet. Until they are, a row may stand in the topic as it
-	// was before a change that no event told: what an event says of before is then not where a target has the row (R7), and since the
-	// event strikes the row from the crawl, nothing else would ever tell.
-	doubts map[string]bool
+	doubts crawl.Doubts // while there are any, events say that their before image may be wrong
 
 	event  avro.Event // reused from row to row
 	block  avro.SourceBlock
@@ -47,15 +45,11 @@ type shape struct {
 	valueID int
 }
 
-// doubt notes a crawl over the top.
-func (t *table) doubt(crawl string) {
-	if t.state.Fresh {
-		return // every row in the topic is of the stream, or of this crawl
+// doubt notes what a crawl's record says.
+func (t *table) doubt(p *crawl.Progress) {
+	if !t.state.Fresh { // else every row in the topic is of the stream, or of this crawl
+		t.doubts.Note(p)
 	}
-	if t.doubts == nil {
-		t.doubts = make(map[string]bool)
-	}
-	t.doubts[crawl] = true
 }
 
 // live reports whether the table's changes are published.

@@ -9,8 +9,8 @@
 // into a folder and started through the loader and the C library they came
 // with, so the host's own versions do not matter.
 //
-// Every server listens on loopback only, on a port from [FreePort], with a
-// data folder of its own, and ends when the process that started it ends, also
+// Every server listens on loopback only, or on a [Host] of a [Net] that the test
+// made, on a port from [FreePort], with a data folder of its own, and ends when the process that started it ends, also
 // when that process is killed. A server is ready when its own socket or its own
 // process says so, never because something answers on its port.
 //
@@ -18,6 +18,10 @@
 // must be ended by its Stop. In between it can be killed, paused and started
 // again on the same port and data. One goroutine per running server waits for
 // its end; it is gone when Stop or Kill returns.
+//
+// Where this process is root on Linux, [NewNet] makes a network whose hosts'
+// cables can be pulled. Elsewhere it says what it needs in an error that wraps
+// [errors.ErrUnsupported], and nothing else of this package asks for root.
 //
 // The packages below it run in this process and fetch nothing:
 // testbed/localbroker and testbed/localregistry stand in for Kafka and the

@@ -101,8 +101,11 @@ type KafkaOptions struct {
 	HeapMB int
 	// Properties are added to server.properties and win over this package's.
 	Properties map[string]string
-	// Dir is the folder in which the instance's folder is made; default the
-	// system's temp folder.
+	// Host is where broker and controller run and the broker listens; nil is
+	// this machine, on 127.0.0.1.
+	Host *Host
+	// Dir is the folder in which the broker's folder is made, with its logs;
+	// default the system's temp folder, where the controller's always is.
 	Dir string
 	Log Log
 }
@@ -136,10 +139,14 @@ func StartKafka(ctx context.Context, o KafkaOptions) (*Kafka, error) {
 	if err != nil {
 		return nil, err
 	}
-	controller, err := newServer("controller", base.dir, "controller.log")
+	base.host = o.Host
+	// Not in o.Dir, which may be a Disk: the controller stands for the rest of
+	// the cluster, to which nothing happens when the broker's disk is full.
+	controller, err := newServer("controller", "", "controller.log")
 	if err != nil {
 		return nil, joinStop(err, base)
 	}
+	controller.host = o.Host
 	k := &Kafka{
 		server: base, controller: controller,
 		Version: kafkaVersion, ClusterID: newClusterID(), DataDir: filepath.Join(base.dir, "data"),
@@ -187,9 +194,8 @@ func (k *Kafka) Resume() error { return errors.Join(k.server.Resume(), k.control
 // Stop ends broker and controller in order and removes their data. It may be
 // called more than once.
 func (k *Kafka) Stop() error {
-	// The broker hands over to the controller, so the controller goes last;
-	// and its folder lies in the broker's.
-	return errors.Join(k.server.Shutdown(), k.controller.Stop(), k.server.Stop())
+	// The broker hands over to the controller, so the controller goes last.
+	return errors.Join(k.server.Stop(), k.controller.Stop())
 }
 
 // kafkaInstall brings lib/*.jar and formatted, empty data folders.
@@ -214,7 +220,7 @@ func kafkaInstall(ctx context.Context, log Log) (string, error) {
 func kafkaFormat(ctx context.Context, home, role string, properties map[string]string) error {
 	path := filepath.Join(home, "format.properties")
 	content := kafkaProperties(properties, filepath.Join(home, role), 2)
-	content["listeners"] = kafkaListener(role, 1)
+	content["listeners"] = kafkaListener(role, "127.0.0.1", 1)
 	if err := writeProperties(path, content); err != nil {
 		return err
 	}
@@ -238,12 +244,14 @@ func kafkaProperties(node map[string]string, dataDir string, controllerPort int)
 	return properties
 }
 
-func kafkaListener(role string, port int) string {
+// kafkaListener is a node's; the broker reaches its controller on loopback,
+// which every Host has too.
+func kafkaListener(role, ip string, port int) string {
 	name := "PLAINTEXT"
 	if role == "controller" {
 		name = "CONTROLLER"
 	}
-	return fmt.Sprintf("%s://127.0.0.1:%d", name, port)
+	return fmt.Sprintf("%s://%s:%d", name, ip, port)
 }
 
 func kafkaJava(home string, heapMB int, args ...string) (*exec.Cmd, error) {
@@ -275,7 +283,7 @@ func (k *Kafka) prepare(home string, o KafkaOptions) error {
 		heap = kafkaHeapDefault
 	}
 	controller := kafkaProperties(kafkaController, filepath.Join(k.controller.dir, "data"), k.controller.Port)
-	controller["listeners"] = kafkaListener("controller", k.controller.Port)
+	controller["listeners"] = kafkaListener("controller", "127.0.0.1", k.controller.Port)
 	if err := k.prepareNode(home, "controller", k.controller, controllerHeap, controller); err != nil {
 		return err
 	}
@@ -286,7 +294,7 @@ func (k *Kafka) prepare(home string, o KafkaOptions) error {
 		return nil
 	}
 	broker := kafkaProperties(kafkaBroker, k.DataDir, k.controller.Port)
-	broker["listeners"] = kafkaListener("broker", k.Port)
+	broker["listeners"] = kafkaListener("broker", k.ip(), k.Port)
 	broker["advertised.listeners"] = broker["listeners"]
 	maps.Copy(broker, o.Properties)
 	if err := k.prepareNode(home, "broker", k.server, heap, broker); err != nil {

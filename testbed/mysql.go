@@ -23,7 +23,7 @@ type MySQLOptions struct {
 	// innodb_flush_log_at_trx_commit=1). Without it a commit survives a kill of
 	// the server, which is what Kill does, but not a power cut.
 	Durable bool
-	// TLS gives the server a certificate for 127.0.0.1 and localhost, signed by
+	// TLS gives the server a certificate for its address and localhost, signed by
 	// the authority whose certificate is at CAFile. Without it MySQL has its own
 	// generated one, which no client can verify, and MariaDB has none.
 	TLS bool
@@ -33,7 +33,10 @@ type MySQLOptions struct {
 	// Dir is the folder in which the instance's folder is made; default the
 	// system's temp folder.
 	Dir string
-	Log Log
+	// Host is where it runs and listens; nil is this machine, on 127.0.0.1. The
+	// user root is then there only over the socket (Exec).
+	Host *Host
+	Log  Log
 }
 
 // MySQL is a running server. It has the users root (no password), cdc/cdc
@@ -72,6 +75,7 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 	if err != nil {
 		return nil, err
 	}
+	base.host = o.Host
 	m := &MySQL{
 		server: base,
 		Flavor: home.version, Version: home.FullVersion,
@@ -110,7 +114,7 @@ func (m *MySQL) prepare(o MySQLOptions) error {
 	m.args = append(m.args,
 		"--datadir="+m.DataDir, "--socket="+m.Socket, "--tmpdir="+temp, "--secure-file-priv="+temp,
 		"--pid-file="+filepath.Join(m.dir, "mysqld.pid"),
-		fmt.Sprintf("--port=%d", m.Port), "--bind-address=127.0.0.1", fmt.Sprintf("--server-id=%d", m.ServerID))
+		fmt.Sprintf("--port=%d", m.Port), "--bind-address="+m.ip(), fmt.Sprintf("--server-id=%d", m.ServerID))
 	m.args = append(m.args, m.flags(o)...)
 	if o.TLS {
 		if err := m.prepareTLS(); err != nil {

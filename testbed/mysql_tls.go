@@ -28,7 +28,7 @@ func (m *MySQL) prepareTLS() error {
 		return err
 	}
 	m.CAFile = filepath.Join(dir, "ca.pem")
-	if err := writeCertificates(dir); err != nil {
+	if err := writeCertificates(dir, net.ParseIP(m.ip())); err != nil {
 		return fmt.Errorf("make certificates: %w", err)
 	}
 	m.args = append(m.args,
@@ -37,7 +37,7 @@ func (m *MySQL) prepareTLS() error {
 }
 
 // writeCertificates writes ca.pem, server.pem and server.key.
-func writeCertificates(dir string) error {
+func writeCertificates(dir string, ip net.IP) error {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func writeCertificates(dir string) error {
 	server.KeyUsage = x509.KeyUsageDigitalSignature
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	server.DNSNames = []string{"localhost"}
-	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	server.IPAddresses = []net.IP{ip}
 	serverDER, err := x509.CreateCertificate(rand.Reader, server, authority, &serverKey.PublicKey, authorityKey)
 	if err != nil {
 		return err

@@ -79,7 +79,13 @@ func reservePort(port int) (*os.File, bool) {
 			return nil, false
 		}
 	}
-	file, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(port)), os.O_CREATE|os.O_RDONLY, 0o444)
+	return reserve(dir, fmt.Sprint(port))
+}
+
+// reserve takes the lock of that name, which the kernel drops when this process
+// ends; not ok means that somebody has it.
+func reserve(dir, name string) (*os.File, bool) {
+	file, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDONLY, 0o444)
 	if err != nil {
 		return nil, false
 	}

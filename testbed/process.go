@@ -72,9 +72,11 @@ func (p *process) running() bool {
 // server is what all servers of this package have in common: a folder, a port
 // and a process that can be started, killed and paused.
 type server struct {
-	// Port is the TCP port on 127.0.0.1. It stays the same over restarts.
+	// Port is the TCP port. It stays the same over restarts.
 	Port int
 
+	// host is where it runs; nil is this machine, on 127.0.0.1.
+	host    *Host
 	name    string
 	dir     string // made by this package, removed by Stop
 	owner   *os.File
@@ -96,7 +98,7 @@ type server struct {
 // newServer makes the folder and takes the port; nothing runs yet.
 func newServer(name, parent, logName string) (*server, error) {
 	if parent == "" {
-		removeOrphans(os.TempDir(), "sluice-"+name+"-*")
+		removeOrphans(os.TempDir(), "sluice-"+name+"-*", nil)
 	} else if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, fmt.Errorf("make a folder for %s: %w", name, err)
 	}
@@ -121,8 +123,15 @@ func (s *server) extraPort() int {
 	return port
 }
 
-// Address is host:port, always on 127.0.0.1.
-func (s *server) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.Port) }
+// Address is host:port, on 127.0.0.1 unless the server was given a Host.
+func (s *server) Address() string { return fmt.Sprintf("%s:%d", s.ip(), s.Port) }
+
+func (s *server) ip() string {
+	if s.host != nil {
+		return s.host.IP
+	}
+	return "127.0.0.1"
+}
 
 // Pid is the process id of the running server, 0 when it is not running.
 func (s *server) Pid() int {
@@ -149,7 +158,8 @@ func (s *server) Start(ctx context.Context) error {
 	if s.child != nil && s.child.running() {
 		return fmt.Errorf("start %s: it runs already, pid %d", s.name, s.child.pid)
 	}
-	if !listenable(s.Port) {
+	// On a Host there is nobody else.
+	if s.host == nil && !listenable(s.Port) {
 		return fmt.Errorf("start %s: another process listens on 127.0.0.1:%d", s.name, s.Port)
 	}
 	output, err := os.OpenFile(s.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -158,6 +168,9 @@ func (s *server) Start(ctx context.Context) error {
 	}
 	defer output.Close()
 	cmd := s.command()
+	if s.host != nil {
+		cmd = s.host.inside(cmd)
+	}
 	cmd.Dir = s.dir
 	cmd.Stdout, cmd.Stderr = output, output
 	child, err := runProcess(cmd)

@@ -19,10 +19,11 @@ func childAttributes() *syscall.SysProcAttr {
 // listens reports whether the process has a socket that listens on the port.
 func listens(pid, port int) bool {
 	inodes := map[string]bool{}
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		content, err := os.ReadFile(table)
+	// The process's own tables: it may be in another network namespace.
+	for _, table := range []string{"tcp", "tcp6"} {
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
 		if err != nil {
-			continue // a kernel without IPv6
+			continue // a kernel without IPv6, or the process has ended
 		}
 		// https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html
 		for line := range strings.Lines(string(content)) {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +28,9 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(child.pid)
 		time.Sleep(10 * time.Minute)
+	}
+	if address := os.Getenv(echoVariable); address != "" {
+		echo(address)
 	}
 	os.Exit(m.Run())
 }
@@ -127,4 +131,29 @@ func TestOrphansAreRemoved(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestStartsLeaveEachOtherAlone has servers made side by side, each of which
+// looks for orphans.
+func TestStartsLeaveEachOtherAlone(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 50 {
+				s, err := newServer("x", "", "log")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !exists(s.dir) {
+					t.Errorf("another start removed %s", s.dir)
+				}
+				if err := s.Stop(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }

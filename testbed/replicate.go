@@ -20,6 +20,10 @@ func Replicate(ctx context.Context, source, replica *MySQL) error {
 	if source.Flavor.IsMariaDB() != replica.Flavor.IsMariaDB() {
 		return fmt.Errorf("replicate %s to %s: their GTIDs are of different kinds", source.Version, replica.Version)
 	}
+	if replica.host != nil && source.host == nil {
+		return fmt.Errorf("replicate %s to %s: a host does not reach the machine's 127.0.0.1; start the source on a host of the same Net",
+			source.Address(), replica.Address())
+	}
 	if err := replica.Exec(ctx, replica.replicationStatements(source)...); err != nil {
 		return fmt.Errorf("replicate %s to %s: %w", source.Address(), replica.Address(), err)
 	}
@@ -46,20 +50,20 @@ func (m *MySQL) replicationStatements(source *MySQL) []string {
 	switch {
 	case m.Flavor.IsMariaDB():
 		return []string{
-			fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='app', MASTER_PASSWORD='app', "+
-				"MASTER_CONNECT_RETRY=1, MASTER_USE_GTID=slave_pos", source.Port),
+			fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%d, MASTER_USER='app', MASTER_PASSWORD='app', "+
+				"MASTER_CONNECT_RETRY=1, MASTER_USE_GTID=slave_pos", source.ip(), source.Port),
 			"START SLAVE",
 		}
 	case m.Flavor.MySQL9Words():
 		return []string{
-			fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=%d, SOURCE_USER='app', SOURCE_PASSWORD='app', "+
-				"SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1", source.Port),
+			fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_HOST='%s', SOURCE_PORT=%d, SOURCE_USER='app', SOURCE_PASSWORD='app', "+
+				"SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1", source.ip(), source.Port),
 			"START REPLICA",
 		}
 	}
 	return []string{
-		fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='app', MASTER_PASSWORD='app', "+
-			"MASTER_CONNECT_RETRY=1, MASTER_AUTO_POSITION=1, GET_MASTER_PUBLIC_KEY=1", source.Port),
+		fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%d, MASTER_USER='app', MASTER_PASSWORD='app', "+
+			"MASTER_CONNECT_RETRY=1, MASTER_AUTO_POSITION=1, GET_MASTER_PUBLIC_KEY=1", source.ip(), source.Port),
 		"START SLAVE",
 	}
 }

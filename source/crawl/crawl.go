@@ -181,10 +181,10 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// advance moves a range forward and returns the whole record.
+// advance moves a range forward and returns the whole record. The crawl may be over by now, and its ranges gone: see end.
 func (c *crawl) advance(t *task, next []string, done bool, published int) Progress {
 	c.record.Rows += int64(published)
-	if t.step == rowsStep || t.step == keysStep {
+	if !Ended(c.record.State) && (t.step == rowsStep || t.step == keysStep) {
 		r := &c.record.Ranges[t.index]
 		switch {
 		case done:
@@ -203,7 +203,7 @@ func (c *crawl) snapshot() Progress {
 	return p
 }
 
-// end stops the crawl in a last state; what is flying may still publish.
+// end stops the crawl in a last state; a chunk that waits for its high mark may still be published, even after the last record.
 func (c *crawl) end(state, reason string) {
 	if c.phase == finishing || c.phase == closed {
 		return

@@ -54,6 +54,7 @@ func (m *Manager) nextSweep() (*crawl, <-chan struct{}, time.Duration) {
 			continue
 		}
 		if c.self.ready(now) {
+			c.flying++ // so that the crawl's last record comes after those of the sweep
 			return c, nil, 0
 		}
 		pause = min(pause, c.self.after.Sub(now))
@@ -66,6 +67,7 @@ func (m *Manager) swept(c *crawl, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.wake()
+	c.flying--
 	switch {
 	case c.phase == finishing || c.phase == closed || errors.Is(err, errCancelled):
 	case err == nil:
@@ -113,7 +115,11 @@ func (m *Manager) sweepCrawl(ctx context.Context, c *crawl) error {
 // beginSweep notes how many passes there will be: from here the record's ranges are those.
 func (m *Manager) beginSweep(ctx context.Context, c *crawl) error {
 	m.mu.Lock()
-	if c.record.State == Sweeping {
+	switch {
+	case c.phase == finishing: // since nextSweep looked: its state is the last
+		m.mu.Unlock()
+		return errCancelled
+	case c.record.State == Sweeping:
 		m.mu.Unlock()
 		return nil
 	}
@@ -127,7 +133,10 @@ func (m *Manager) beginSweep(ctx context.Context, c *crawl) error {
 // pass reads the keys of one pass and waits until all of them are looked up.
 func (m *Manager) pass(ctx context.Context, c *crawl, record *Progress, pass int) error {
 	var keys []namedKey
-	err := m.cfg.Topic.Keys(ctx, c.table, record.Started, pass, len(record.Ranges), func(body []byte) error {
+	within, cancel := context.WithCancel(ctx) // a crawl that is given up need not read a long topic to its end
+	defer cancel()
+	defer context.AfterFunc(c.over, cancel)()
+	err := m.cfg.Topic.Keys(within, c.table, record.Started, pass, len(record.Ranges), func(body []byte) error {
 		keys = append(keys, namedKey{body: bytes.Clone(body)})
 		if len(keys) < batchKeys {
 			return nil
