@@ -452,7 +452,8 @@ func TestVerifySearch(t *testing.T) {
 		}
 		for _, r := range report.Tables {
 			t.Logf("%s: %d rows, %d documents, %d looked at again, %.1f s", r.Table, r.SourceRows, r.TargetRows, r.LookedAgain, r.Seconds)
-			if least := map[string]int64{"shop.exact": int64(b.rows) * 8 / 10, "shop.orders": int64(b.shop.Rows) * 3 / 10}[r.Table]; r.SourceRows < least || r.TargetRows < least {
+			// The writers go on, and take more than they give: what is there now was nearly all there before.
+			if least := int64(count(b.source, r.Table)) * 9 / 10; r.SourceRows < least || r.TargetRows < least {
 				t.Errorf("--keys %s: %s: %d and %d rows, want %d at least", keys, r.Table, r.SourceRows, r.TargetRows, least)
 			}
 		}
