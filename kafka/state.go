@@ -78,7 +78,9 @@ type TableState struct {
 	Crawled bool `json:"crawled"`
 	// Fresh is set while the topic, which was made for the table, has rows of nothing but the stream and the table's first
 	// crawl: a row that this crawl reads stands nowhere else yet.
-	Fresh   bool     `json:"fresh,omitempty"`
+	Fresh bool `json:"fresh,omitempty"`
+	// Left is set while the config does not capture the table: what it misses is crawled when it is captured again.
+	Left    bool     `json:"left,omitempty"`
 	Stopped *Stopped `json:"stopped,omitempty"`
 }
 
