@@ -24,6 +24,8 @@ type PositionState struct {
 	// GTID is the exact set of transactions that are published whole, or left out on purpose; empty where the
 	// server has none. A transaction in progress is not in it, open XA PREPAREs are.
 	GTID string `json:"gtid,omitempty"`
+	// GTIDs says that the server had them, so that an empty set is one: without them File and Offset alone say how far.
+	GTIDs bool `json:"gtids,omitempty"`
 	// File and Offset stand after the last event that was taken in; Offset is Sluice's 64-bit sum.
 	File   string `json:"file"`
 	Offset uint64 `json:"offset"`
@@ -76,7 +78,9 @@ type TableState struct {
 	Crawled bool `json:"crawled"`
 	// Fresh is set while the topic, which was made for the table, has rows of nothing but the stream and the table's first
 	// crawl: a row that this crawl reads stands nowhere else yet.
-	Fresh   bool     `json:"fresh,omitempty"`
+	Fresh bool `json:"fresh,omitempty"`
+	// Left is set while the config does not capture the table: what it misses is crawled when it is captured again.
+	Left    bool     `json:"left,omitempty"`
 	Stopped *Stopped `json:"stopped,omitempty"`
 }
 

@@ -37,10 +37,19 @@ func (x *session) openCrawls(ctx context.Context, saved []crawl.Progress, wanted
 		}
 	}
 	for name, t := range x.loop.tables {
-		if !t.state.Crawled && t.live() && !running[name] && !x.lost {
-			if err := x.loop.recrawl(t, "it was never crawled to the end"); err != nil {
-				return err
-			}
+		why := ""
+		switch {
+		case !t.live() || x.lost:
+			continue
+		case t.state.Left:
+			why = "the config captures it again"
+		case !t.state.Crawled && !running[name]:
+			why = "it was never crawled to the end"
+		default:
+			continue
+		}
+		if err := x.loop.recrawl(t, why); err != nil {
+			return err
 		}
 	}
 	if x.lost {
@@ -71,7 +80,7 @@ func (s starter) Start(r crawl.Request) (crawl.Progress, error) { return s.Manag
 // recrawl asks for a crawl of a table over the top, with a sweep for what is gone. Its record is in the checkpoint with
 // the same Kafka transaction that passes what made it necessary: a crash does not forget it.
 func (l *loop) recrawl(t *table, why string) error {
-	t.state.Fresh = false // rows may have changed without the stream saying where they stood
+	t.state.Fresh, t.state.Left = false, false // rows may have changed without the stream saying where they stood
 	if err := l.pub.Set(&t.state); err != nil {
 		return err
 	}

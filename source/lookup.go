@@ -107,8 +107,8 @@ func (x *session) openTables(ctx context.Context) error {
 	return x.openCrawls(ctx, progress, wanted)
 }
 
-// savedTables takes up the tables of the checkpoint. It returns what is to be published of them (tables that stop, or that
-// begin anew), which is done when nobody else is waited for: it opens a Kafka transaction.
+// savedTables takes up the tables of the checkpoint. It returns what is to be published of them (tables that stop, that are left, or
+// that begin anew), which is done when nobody else is waited for: it opens a Kafka transaction.
 func (x *session) savedTables(ctx context.Context, saved map[change.TableName]*kafka.TableState) (stops []func() error, err error) {
 	l := x.loop
 	for name, state := range saved {
@@ -120,8 +120,13 @@ func (x *session) savedTables(ctx context.Context, saved map[change.TableName]*k
 			continue
 		}
 		rule := x.cfg.Rule(name)
-		if rule == nil {
-			continue // the config captures it no more; its entry stays, for it may come back
+		if rule == nil { // the config captures it no more; its entry stays, for it may come back
+			if !state.Left {
+				left := *state
+				left.Left = true
+				stops = append(stops, func() error { return x.pub.Set(&left) })
+			}
+			continue
 		}
 		t := &table{name: name, rule: rule, state: *state}
 		l.tables[name] = t

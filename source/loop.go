@@ -339,7 +339,7 @@ func (l *loop) state() *kafka.PositionState {
 		Millis: time.Now().UnixMilli(), InTransaction: append([]kafka.InTransaction(nil), l.resumed...),
 	}
 	if l.published != nil {
-		s.GTID = l.published.String()
+		s.GTID, s.GTIDs = l.published.String(), true
 	}
 	switch t := &l.txn; {
 	case t.open && t.skip != nil: // still within what an earlier session published

@@ -270,6 +270,11 @@ func (x *session) resumeAt(ctx context.Context, at *kafka.PositionState) (err er
 		return &change.Problem{Kind: change.Configuration, What: "gtid_mode is off on " + x.cfg.MySQL.Address + ", and the checkpoint is a GTID set",
 			Why: "without GTIDs the server cannot be asked for what is missing", Mend: "set gtid_mode=ON again, or: sluice-source --start-anew (it crawls all tables and takes out what is gone)"}
 	}
+	if at.GTID == "" && !at.GTIDs {
+		return &change.Problem{Kind: change.Configuration, What: "gtid_mode is on, and the checkpoint is a file and an offset of the time without: " + l.position.String(),
+			Where: x.cfg.MySQL.Address, Why: "the set of GTIDs that are published is empty: asked by it, the server leaves out what has none",
+			Mend: "sluice-source --start-anew (it goes on from now, crawls all tables and takes out what is gone)"}
+	}
 	if l.published, err = gtid.Parse(x.facts.Flavor, at.GTID); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}

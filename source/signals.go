@@ -79,7 +79,7 @@ func (x *session) signalCrawl(ctx context.Context, sig *kafka.Signal) error {
 		sig.Where, sig.Keys = "", ""
 	}
 	whole := sig.Where == "" && sig.Keys == ""
-	t.state.Fresh = false
+	t.state.Fresh, t.state.Left = false, false
 	if err := x.pub.Set(&t.state); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ type kind uint8
 
 const (
 	writeAct   kind = iota // the database commits a transaction
+	silentAct              // a statement changes rows, and no row event says so
 	showAct                // a commit becomes visible
 	executeAct             // a GTID comes into gtid_executed
 	startAct               // a source starts, beside another perhaps
@@ -17,11 +18,14 @@ const (
 	endAct                 // a source ends its transaction
 	killSourceAct
 	againAct   // a person asks for another crawl
+	cancelAct  // a person cancels one
+	stopAct    // a row cannot be published: the table stops
 	failAct    // the database fails over
 	sinkAct    // a sink takes a partition's next step
 	commitAct  // a sink commits a group's offset
 	moveAct    // the group gives a partition to another member
 	killAct    // a sink is killed
+	replayAct  // a person has a partition read again
 	compactAct // the broker compacts a partition
 	kinds
 )
@@ -34,8 +38,8 @@ var weights = [kinds]struct {
 }{
 	writeAct: {150, false}, showAct: {130, false}, executeAct: {130, false}, startAct: {100, false}, streamAct: {300, false},
 	crawlAct: {200, false}, sendAct: {15, false}, flushAct: {80, false}, endAct: {100, false}, killSourceAct: {2, true},
-	againAct: {12, true}, failAct: {1, true}, sinkAct: {40, true}, commitAct: {50, false}, moveAct: {10, true}, killAct: {2, true},
-	compactAct: {8, true},
+	silentAct: {5, true}, againAct: {12, true}, cancelAct: {12, true}, stopAct: {1, true}, failAct: {1, true}, sinkAct: {40, true}, commitAct: {50, false}, moveAct: {10, true}, killAct: {2, true},
+	replayAct: {1, true}, compactAct: {8, true},
 }
 
 // act is one step of a program. The numbers are read modulo whatever there is to choose from.

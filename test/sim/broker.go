@@ -1,8 +1,11 @@
 package sim
 
 import (
+	"slices"
+
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
+	"github.com/sluice-cdc/sluice/source/crawl"
 )
 
 const partitionCount = 2
@@ -15,6 +18,7 @@ type record struct {
 	tombstone bool
 	crawled   bool
 	fresh     bool // of a first crawl: nothing older of the row stands anywhere
+	doubted   bool // header sluice.doubt: before may not be where the row stood
 	before    *row
 	after     *row
 	version   change.Version
@@ -37,15 +41,19 @@ type checkpoint struct {
 	partly    *transaction // a transaction of which so many rows are published
 	rows      int
 	version   change.Version
-	round     int            // of the crawl
-	since     change.Version // rows put before it are of the time before the crawl
-	fresh     bool           // nothing but the stream and the first crawl is in the topic
-	done      [rangeCount]bool
+	crawls    []crawl.Progress // in the order in which they were asked for
+	crawled   bool             // one of them has come to its end
+	fresh     bool             // nothing but the stream and the first crawl is in the topic
+	stopped   bool             // the table is: its changes are not published
 }
 
 func (c *checkpoint) clone() *checkpoint {
 	d := *c
 	d.published = c.published.Clone()
+	d.crawls = slices.Clone(c.crawls)
+	for i := range d.crawls {
+		d.crawls[i].Ranges = slices.Clone(d.crawls[i].Ranges)
+	}
 	return &d
 }
 

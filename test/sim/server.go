@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
@@ -77,6 +78,7 @@ type transaction struct {
 	gno             int64
 	micros          int64 // commit time; it jumps
 	rows            []rowEvent
+	silent          []rowEvent // what a statement changes (TRUNCATE, EXCHANGE PARTITION): the binlog has the statement alone
 	shown, executed bool
 }
 
@@ -189,6 +191,41 @@ func (s *server) write(a act) *transaction {
 	return t
 }
 
+// change commits a statement that changes rows without row events. Its metadata lock waits for all who have changed the table until
+// their commits are over, and lets nobody see the table before its own is.
+func (s *server) change(a act) *transaction {
+	for _, o := range s.binlog {
+		if !o.executed {
+			return nil
+		}
+	}
+	b := &build{s: s, now: s.tip}
+	for key, was := range s.tip { // each row as it was, moved, another one, or gone
+		what := int(a.b) >> (2 * key) % 4
+		switch {
+		case a.a%4 == 0 && was != nil:
+			b.put(key, -1, nil) // TRUNCATE
+		case a.a%4 == 0 || what == 0:
+		case was == nil:
+			b.put(-1, key, s.fresh(int(a.c)>>key%2, 0))
+		case what == 1:
+			b.put(key, -1, nil)
+		default:
+			b.put(key, key, s.fresh(1-was.user, was.code))
+		}
+	}
+	if len(b.rows) == 0 {
+		return nil
+	}
+	s.gno++
+	t := &transaction{sid: [16]byte{s.generation}, gno: s.gno, micros: s.clock, silent: b.rows, shown: true, executed: true}
+	s.tip, s.shown = b.now, b.now
+	s.binlog = append(s.binlog, t)
+	s.all.AddRaw(t.sid, "", t.gno)
+	s.executed.AddRaw(t.sid, "", t.gno)
+	return t
+}
+
 func (b *build) statement(kind, key, other, user, code int) {
 	was, that := b.now[key], b.now[other]
 	switch {
@@ -264,7 +301,7 @@ func (s *server) execute(n int) *transaction {
 }
 
 func (st *state) apply(t *transaction) {
-	for _, e := range t.rows {
+	for _, e := range slices.Concat(t.rows, t.silent) {
 		if e.beforeKey >= 0 {
 			st[e.beforeKey] = nil
 		}

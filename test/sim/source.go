@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
+	"github.com/sluice-cdc/sluice/source/crawl"
 	"github.com/sluice-cdc/sluice/source/merge"
 )
 
@@ -15,6 +16,7 @@ type session struct {
 	stage stage
 	dead  bool
 	epoch int
+	lost  bool // history was given up
 
 	cp         *checkpoint // as it will be with the next commit
 	began      *gtid.Set   // where it began, where there was no checkpoint
@@ -22,17 +24,20 @@ type session struct {
 	delivered  *gtid.Set   // published, and the transaction in progress
 	next       int         // index in the binlog of the transaction that is next, or in progress
 	begun      bool
-	row        int // rows met of it
-	skip       int // of these, published by an earlier session
-	passed     int // transactions that the stream has passed: its position
+	row        int  // rows met of it
+	stated     bool // the statement that it is was met
+	skip       int  // of these, published by an earlier session
+	passed     int  // transactions that the stream has passed: its position
 
-	merger  *merge.Merger
-	workers [rangeCount]worker
+	merger *merge.Merger
+	doubts crawl.Doubts
+	jobs   []*job  // the crawls that are not over
+	chunks []chunk // that wait for their high marks
 
 	txn     *kafkaTxn
 	pending []*record // of the open Kafka transaction, not sent yet
 	ending  bool      // all is sent, with the checkpoint
-	told    []int     // ranges that are published once the transaction is committed
+	told    []*worker // whose chunks are published once the transaction is committed
 }
 
 type stage uint8
@@ -59,6 +64,7 @@ func (s *session) begin() {
 		second()
 		if s.connect() {
 			s.stage = running
+			s.open()
 		}
 	}
 }
@@ -79,7 +85,7 @@ func (s *session) load() {
 	if saved := s.w.broker.saved; saved != nil {
 		s.cp = saved.clone()
 	} else { // it starts at now: what is there is the crawl's
-		s.cp = &checkpoint{published: s.w.db.executed.Clone(), round: 1, fresh: true}
+		s.cp = &checkpoint{published: s.w.db.executed.Clone(), fresh: true}
 		s.began = s.cp.published.Clone()
 	}
 	s.w.tell("%s reads the checkpoint: published %s and %d rows more", s.name, s.cp.published, s.cp.rows)
@@ -95,7 +101,7 @@ func (s *session) connect() bool {
 		missing := s.delivered.Minus(s.w.db.executed)
 		lost := missing.Minus(s.w.db.all)
 		if !lost.Empty() {
-			s.giveUp(lost)
+			s.acceptLoss(lost)
 		} else if !missing.Empty() {
 			return false // not in the engine yet
 		}
@@ -105,22 +111,56 @@ func (s *session) connect() bool {
 	return true
 }
 
-// giveUp goes on without transactions that a failover lost, as the operator has accepted: everything is crawled, with a
-// sweep for what is gone.
-func (s *session) giveUp(lost *gtid.Set) {
+// acceptLoss goes on without transactions that a failover lost, as the operator has accepted.
+func (s *session) acceptLoss(lost *gtid.Set) {
+	s.lost = true
 	s.cp.published, s.delivered = s.cp.published.Minus(lost), s.delivered.Minus(lost)
 	if t := s.cp.partly; t != nil && lost.ContainsRaw(t.sid, "", t.gno) {
 		s.cp.partly, s.cp.rows = nil, 0
 	}
-	s.cp.fresh = false
-	s.crawlAgain()
-	s.w.tell("%s lacks %s, goes on without and crawls all", s.name, lost)
+	s.w.tell("%s lacks %s and goes on without", s.name, lost)
 }
 
-func (s *session) crawlAgain() {
-	s.cp.version = s.cp.version.Next(0)
-	s.cp.round++
-	s.cp.since, s.cp.done = s.cp.version, [rangeCount]bool{}
+// open takes up the crawls of the checkpoint, and asks for those that are needed.
+func (s *session) open() {
+	for i := range s.cp.crawls {
+		p := &s.cp.crawls[i]
+		if !s.w.has(DoubtForgotten) {
+			s.note(p)
+		}
+		if !crawl.Ended(p.State) {
+			s.jobs = append(s.jobs, &job{id: p.ID})
+		}
+	}
+	switch {
+	case s.cp.stopped:
+	case s.lost:
+		s.recrawl("history was lost")
+	case len(s.cp.crawls) == 0:
+		s.wish("the table is new")
+	case !s.cp.crawled && len(s.jobs) == 0:
+		s.recrawl("it was never crawled to the end")
+	}
+}
+
+// again is a person's command: a crawl of the whole table, or of keys. A stopped table is taken up again, and then it is whole.
+func (s *session) again(keys string) {
+	if keys == "" || s.cp.stopped {
+		s.cp.stopped = false
+		s.recrawl("a person asks for it")
+		return
+	}
+	s.recrawlKeys(keys, "a person asks for it")
+}
+
+// stop ends the publishing of the table. Its crawls fail.
+func (s *session) stop() {
+	s.w.tell("%s: the table stops", s.name)
+	s.cp.stopped = true
+	s.merger.Invalidate(table.TableName)
+	for len(s.jobs) > 0 {
+		s.giveUp(s.jobs[0], crawl.Failed)
+	}
 }
 
 // end ends the session: its memory is gone.
@@ -159,9 +199,18 @@ func (s *session) event() {
 		if p := s.cp.partly; p != nil && p.sid == t.sid && p.gno == t.gno {
 			s.skip = s.cp.rows
 		}
+	case log[s.next].silent != nil && !s.stated:
+		s.stated = true
+		s.w.tell("%s meets the statement %s", s.name, log[s.next])
+		s.merger.Invalidate(table.TableName)
+		if !s.cp.stopped {
+			s.recrawl("a statement changes rows without row events")
+		}
+	case log[s.next].silent != nil:
+		s.whole(log[s.next])
 	default:
 		t := log[s.next]
-		if s.row >= s.skip {
+		if s.row >= s.skip && !s.cp.stopped {
 			s.emit(t, t.rows[s.row])
 		}
 		s.row++
@@ -171,12 +220,17 @@ func (s *session) event() {
 			}
 			return
 		}
-		s.cp.published.AddRaw(t.sid, "", t.gno)
-		s.cp.partly, s.cp.rows = nil, 0
-		s.next++
-		s.begun, s.row = false, 0
-		s.passed = s.next
+		s.whole(t)
 	}
+}
+
+// whole notes that all of a transaction is taken in.
+func (s *session) whole(t *transaction) {
+	s.cp.published.AddRaw(t.sid, "", t.gno)
+	s.cp.partly, s.cp.rows = nil, 0
+	s.next++
+	s.begun, s.stated, s.row = false, false, 0
+	s.passed = s.next
 }
 
 // emit publishes one row's change; a changed key is a delete of the old one and a create of the new one.
@@ -211,6 +265,7 @@ func (s *session) touch(key int) {
 func (s *session) add(r *record, micros int64) {
 	s.cp.version = s.cp.version.Next(micros)
 	r.version = s.cp.version
+	r.doubted = s.doubts.Any() && !s.w.has(DoubtUnsaid)
 	s.pending = append(s.pending, r)
 	s.w.tell("  %s: %s", s.name, r)
 }
@@ -223,21 +278,38 @@ func (s *session) addDelete(r *record, micros int64) {
 // publishDue publishes the chunks whose high mark the stream has passed.
 func (s *session) publishDue() {
 	for _, due := range s.merger.Due(s.w.db.position(s.passed)) {
+		c := s.taken(due.ID)
 		for _, r := range due.Rows {
 			key := keyOf(r.Key)
 			if r.Delete {
 				s.addDelete(&record{key: key, op: change.Delete, crawled: true}, 0)
 			} else {
-				s.add(&record{key: key, op: change.Read, crawled: true, fresh: s.cp.fresh && s.cp.round == 1, after: decode(r.Value)}, 0)
+				s.add(&record{key: key, op: change.Read, crawled: true, fresh: c.fresh, after: decode(r.Value)}, 0)
 			}
 		}
-		for i := range s.workers {
-			if s.workers[i].id == due.ID && s.workers[i].step == waitStep {
-				s.cp.done[i] = true
-				s.told = append(s.told, i)
-			}
+		p := s.record(c.job.id)
+		switch {
+		case crawl.Ended(p.State): // it was given up meanwhile
+		case c.part == sweeper:
+			p.State = crawl.Sweeping
+		default:
+			p.Ranges[c.part].Done = true
+		}
+		w := &c.job.workers[c.part]
+		w.step = toldStep
+		s.told = append(s.told, w)
+	}
+}
+
+// taken returns the chunk that was due.
+func (s *session) taken(id merge.WindowID) chunk {
+	for i, c := range s.chunks {
+		if c.id == id {
+			s.chunks = append(s.chunks[:i:i], s.chunks[i+1:]...)
+			return c
 		}
 	}
+	panic("a chunk that nobody waits for")
 }
 
 func keyOf(body []byte) int {
@@ -296,8 +368,8 @@ func (s *session) commit(luck int) {
 		return
 	}
 	s.txn, s.ending = &kafkaTxn{epoch: s.epoch, owner: s}, false
-	for _, i := range s.told {
-		s.workers[i].step = idleStep
+	for _, w := range s.told {
+		w.step = idleStep
 	}
 	s.told = nil
 }
