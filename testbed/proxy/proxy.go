@@ -1,11 +1,16 @@
 // Package proxy is a TCP proxy on loopback that breaks connections on purpose:
-// it cuts them, delays them, and swallows answers while requests still pass.
+// it cuts them, hangs them, delays them, makes them slow and lossy, and swallows
+// answers while requests still pass. And it moves: Retarget lets it stand for the
+// virtual address of servers that fail over.
 //
-// The last is the fault that tells exactly-once from nearly: a commit that took
-// effect and whose answer never came. (Network namespaces and tc netem would
-// do more, but ask for root and for kernel modules.)
+// Swallowed answers are the fault that tells exactly-once from nearly: a commit
+// that took effect and whose answer never came.
 //
-// Start starts one goroutine that accepts, and five for each connection. Close
+// A proxy works on what TCP delivers: a lost packet is a pause here, and a
+// connection to a server that hangs is made all the same. To take a machine off
+// the network, which needs root, there is testbed.Host.
+//
+// Start starts one goroutine that accepts, and six at most for each connection. Close
 // ends them all and waits for them.
 package proxy
 
@@ -22,8 +27,8 @@ import (
 const (
 	// chunkBytes is how much is read at a time in each direction.
 	chunkBytes = 32 << 10
-	// chunksDelayedMax bounds what a delayed direction holds in memory; then
-	// its sender waits, as on a full pipe.
+	// chunksDelayedMax bounds what a delayed or hanging direction holds in
+	// memory; then its sender waits, as on a full pipe.
 	chunksDelayedMax = 256
 	// dialTimeout bounds the connection to the server behind.
 	dialTimeout = 10 * time.Second
@@ -34,13 +39,18 @@ type Proxy struct {
 	// Port is the one that the proxy listens on, on 127.0.0.1.
 	Port int
 
-	target   string
 	listener net.Listener
 	running  sync.WaitGroup
 	// ending is closed by Close, so that it need not wait for a delay.
 	ending chan struct{}
 
 	mu sync.Mutex // guards the following
+	// target is where new connections go.
+	target string
+	// hanging is there while the link hangs; its end closes it.
+	hanging chan struct{}
+	// lossy is there while the link is.
+	lossy *lossyLink
 	// open are the connections, client's and server's, that Cut closes.
 	open map[net.Conn]struct{}
 	// cut refuses new connections.
@@ -111,10 +121,35 @@ func (p *Proxy) DropAnswers() {
 	p.swallow = true
 }
 
-// Restore ends what Cut, Delay and DropAnswers began.
+// Hang lets nothing through in either direction until Restore, not even the end
+// of a connection, as a link that is down. It is held, and arrives then: TCP
+// sends again until it does. New connections are accepted, and wait too.
+func (p *Proxy) Hang() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hanging == nil {
+		p.hanging = make(chan struct{})
+	}
+}
+
+// Retarget sends new connections to another server and resets those that are
+// open, as a virtual address does that moves in a failover.
+func (p *Proxy) Retarget(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+	p.closeAll()
+}
+
+// Restore ends what Cut, Hang, Delay, Lossy and DropAnswers began.
 func (p *Proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.hanging != nil {
+		close(p.hanging)
+		p.hanging = nil
+	}
+	p.lossy = nil
 	if p.swallow {
 		p.closeAll()
 	}
@@ -150,11 +185,17 @@ func (p *Proxy) Close() {
 // in order: a process that dies with unread data, or a firewall, does the same.
 func (p *Proxy) closeAll() {
 	for conn := range p.open {
+		reset(conn)
+		delete(p.open, conn)
+	}
+}
+
+func reset(conns ...net.Conn) {
+	for _, conn := range conns {
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0) // only changes how the end looks
 		}
-		_ = conn.Close()
-		delete(p.open, conn)
+		_ = conn.Close() // may be closed already
 	}
 }
 
@@ -174,12 +215,17 @@ func (p *Proxy) accept() {
 
 // serve passes one connection on until either end closes it.
 func (p *Proxy) serve(client net.Conn) {
-	if !p.keep(client) {
+	target, ok := p.keep(client)
+	if !ok {
 		return
 	}
 	defer p.forget(client)
-	server, err := net.DialTimeout("tcp", p.target, dialTimeout)
-	if err != nil || !p.keep(server) {
+	p.waitForLink()
+	server, err := p.dial(target)
+	if err != nil {
+		return
+	}
+	if _, ok := p.keep(server); !ok {
 		return
 	}
 	defer p.forget(server)
@@ -189,16 +235,32 @@ func (p *Proxy) serve(client net.Conn) {
 	directions.Wait()
 }
 
-// keep takes a connection into open, or resets it.
-func (p *Proxy) keep(conn net.Conn) bool {
+// dial connects to the server behind, but does not outlive the proxy: a host that
+// is down makes it wait.
+func (p *Proxy) dial(target string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	p.running.Go(func() {
+		select {
+		case <-p.ending:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return new(net.Dialer).DialContext(ctx, "tcp", target)
+}
+
+// keep takes a connection into open, or resets it. The target is the one of that
+// moment: of a connection that is open when it changes, Retarget makes an end.
+func (p *Proxy) keep(conn net.Conn) (target string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open[conn] = struct{}{}
 	if p.cut || p.closed {
 		p.closeAll()
-		return false
+		return "", false
 	}
-	return true
+	return p.target, true
 }
 
 func (p *Proxy) forget(conn net.Conn) {
@@ -229,6 +291,7 @@ func (p *Proxy) pass(to, from net.Conn, answers bool) {
 		if err != nil {
 			close(chunks)
 			writer.Wait()
+			p.waitForLink()
 			p.endOf(to, err)
 			return
 		}
@@ -244,13 +307,36 @@ func (p *Proxy) write(to, from net.Conn, chunks <-chan chunk, answers bool) {
 			continue
 		}
 		p.waitUntil(c.due)
-		if p.swallows(len(c.data), answers) {
-			continue
+		for _, piece := range p.pieces(c.data) {
+			if !p.cross(len(piece), answers) {
+				reset(to, from)
+				broken = true
+				break
+			}
+			p.waitForLink()
+			if p.swallows(len(piece), answers) {
+				continue
+			}
+			if _, err := to.Write(piece); err != nil {
+				broken = true
+				_ = from.Close() // the reader hears of it
+				break
+			}
 		}
-		if _, err := to.Write(c.data); err != nil {
-			broken = true
-			_ = from.Close() // the reader hears of it
-		}
+	}
+}
+
+// waitForLink waits while the link hangs, but not past the proxy's end.
+func (p *Proxy) waitForLink() {
+	p.mu.Lock()
+	hanging := p.hanging
+	p.mu.Unlock()
+	if hanging == nil {
+		return
+	}
+	select {
+	case <-hanging:
+	case <-p.ending:
 	}
 }
 
