@@ -56,12 +56,14 @@ func (r *run) keepEvidence(err error) string {
 		}
 	}
 	found := &different{}
-	if errors.As(err, &found) {
+	if errors.As(err, &found) && r.history != nil {
 		for _, table := range slices.Sorted(maps.Keys(found.keys)) {
 			keys := found.keys[table]
 			write("rows-"+table+".txt", func(w io.Writer) error { return r.rowsOf(w, table, keys) })
 			write("topic-"+table+".txt", func(w io.Writer) error { return r.topicOf(w, table, keys) })
 		}
+	}
+	if r.history != nil { // the changes are counted by it too
 		write("binlog.txt", func(w io.Writer) error { return r.binlogOf(w, found.keys) })
 	}
 	if r.bed != nil {
@@ -187,7 +189,9 @@ func (r *run) binlogOf(w io.Writer, keys map[string][][]string) error {
 	for table, list := range keys {
 		wanted[table] = keySet(list)
 	}
+	var changes int64
 	show := func(row feed.Row) {
+		changes++
 		for _, image := range [][]change.Value{row.Before, row.After} {
 			if image == nil {
 				continue
@@ -204,7 +208,11 @@ func (r *run) binlogOf(w io.Writer, keys map[string][][]string) error {
 	}
 	primary, _ := r.bed.pair()
 	nobody := history.New(history.Options{Keep: func(history.Key) bool { return false }})
-	return feed.ReadBinlog(ctx, r.history.binlog(primary, show), nobody)
+	err := feed.ReadBinlog(ctx, r.history.binlog(primary, show), nobody)
+	if err == nil {
+		r.changes = changes
+	}
+	return err
 }
 
 func keySet(keys [][]string) map[string]bool {

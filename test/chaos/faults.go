@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -64,7 +65,7 @@ func (p *faults) one(ctx context.Context, k kind, planned Planned) error {
 	defer p.over(planned)
 	began := time.Now()
 	p.run.out.note("fault %3d begins: %s for %.1fs", f.Number, f, f.Length.Seconds())
-	if err := k.begin(ctx, p.run, f); err != nil && ctx.Err() == nil {
+	if err := k.begin(ctx, p.run, f); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("fault %d, %s, could not be begun: %w", f.Number, f, err)
 	}
 	left := f.Length

@@ -71,15 +71,17 @@ func Run(ctx context.Context, s Settings, to io.Writer) (result Result, err erro
 	out.note("torture: %s", s)
 	r := &run{settings: s, out: out, dir: dir}
 	err = r.play(ctx)
-	result = r.result()
+	evidence := ""
 	if err != nil && ctx.Err() == nil {
 		out.note("STOPPED: %v", err)
-		result.Evidence = r.keepEvidence(err)
-		out.note("the evidence is in %s", result.Evidence)
+		evidence = r.keepEvidence(err)
+		out.note("the evidence is in %s", evidence)
 	}
 	if e := r.end(); err == nil {
 		err = e
 	}
+	result = r.result()
+	result.Evidence = evidence
 	r.table(result)
 	return result, err
 }
@@ -153,6 +155,9 @@ func (r *run) fire(ctx context.Context) error {
 	}
 	stop(nil)
 	wg.Wait()
+	if err == nil { // nobody writes any more
+		err = r.compare(ctx)
+	}
 	if err == nil {
 		err = r.history.check(ctx)
 	}
@@ -171,20 +176,22 @@ func (r *run) watchFindings(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-// rounds are fire, verify, and comparison, again and again until the time is over.
+// rounds are fire, verify, and comparison, again and again until the time is over. The comparison after the last round is the
+// caller's.
 func (r *run) rounds(ctx context.Context) error {
 	began := time.Now()
 	for n := 1; ; n++ {
 		left := r.settings.Duration - time.Since(began)
 		// A last round that would be a short one is added to this one.
+		last := left < r.settings.Compare*3/2
 		length := r.settings.Compare
-		if left < length*3/2 {
-			length = left
+		if last {
+			length = max(left, r.settings.Compare/4)
 		}
-		if length <= 0 {
-			return nil
+		if err := r.round(ctx, n, length); err != nil || last {
+			return err
 		}
-		if err := r.round(ctx, n, length); err != nil {
+		if err := r.compare(ctx); err != nil {
 			return err
 		}
 	}
@@ -205,7 +212,11 @@ func (r *run) round(ctx context.Context, n int, length time.Duration) error {
 		return err
 	}
 	verified := make(chan error, 1)
-	verifying, enough := context.WithTimeout(ctx, max(gentle, 2*time.Minute))
+	patience := 2 * time.Minute
+	if r.settings.Short {
+		patience = 20 * time.Second
+	}
+	verifying, enough := context.WithTimeout(ctx, max(gentle, patience))
 	defer enough()
 	go func() { verified <- r.verifyLive(verifying) }()
 	err := r.faults.play(ctx, r.mild.Round(gentle, 2*gap, 2))
@@ -215,9 +226,7 @@ func (r *run) round(ctx context.Context, n int, length time.Duration) error {
 	if err != nil || ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	stop()
-	wg.Wait()
-	return r.compare(ctx)
+	return nil
 }
 
 // progress says how far the run is.
