@@ -10,9 +10,24 @@ import (
 // made the folder lives.
 const ownerFile = "owner.lock"
 
-// claim marks a folder as this process's.
+// claim marks a folder that was just made as this process's. The file gets its
+// name when it is locked: before, another process could take it for an orphan's.
 func claim(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, ownerFile), os.O_CREATE|os.O_RDWR, 0o644)
+	path := filepath.Join(dir, ownerFile)
+	file, err := lockNow(path+".new", os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// lockNow opens and locks a file that nobody else has locked.
+func lockNow(path string, flags int) (*os.File, error) {
+	file, err := os.OpenFile(path, flags|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -35,10 +50,7 @@ func removeOrphans(parent, pattern string, release func(dir string)) {
 	}
 	for _, dir := range dirs {
 		// One that is being made has no owner file yet.
-		if !exists(filepath.Join(dir, ownerFile)) {
-			continue
-		}
-		if owner, err := claim(dir); err == nil {
+		if owner, err := lockNow(filepath.Join(dir, ownerFile), 0); err == nil {
 			if release != nil {
 				release(dir)
 			}

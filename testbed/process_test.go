@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -130,4 +131,29 @@ func TestOrphansAreRemoved(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestStartsLeaveEachOtherAlone has servers made side by side, each of which
+// looks for orphans.
+func TestStartsLeaveEachOtherAlone(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 50 {
+				s, err := newServer("x", "", "log")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !exists(s.dir) {
+					t.Errorf("another start removed %s", s.dir)
+				}
+				if err := s.Stop(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
