@@ -26,8 +26,11 @@ const (
 
 func atShard(i int) string { return fmt.Sprintf("shard%d", i) }
 
-// brokerDisk is how large the broker's disk is. Its files are sparse.
-const brokerDisk = 2 << 30
+// brokerDisk is how large the broker's disk must be, which is in memory: so much a change, with what crawls add, and what Kafka
+// makes for a topic beforehand.
+func (s Settings) brokerDisk() int64 {
+	return 1<<30 + int64(float64(s.Rate)*s.Duration.Seconds())*500
+}
 
 // bed is everything that a run is played on: servers, their hosts, and a proxy before each server, through which our own
 // programs reach it.
@@ -55,14 +58,28 @@ type bed struct {
 
 // newBed starts all servers.
 func newBed(ctx context.Context, s Settings, dir string, out *output) (*bed, error) {
-	b := &bed{settings: s, out: out, dir: dir, lacks: map[string]string{"clock": "not yet"}, hosts: map[string]*testbed.Host{},
+	b := &bed{settings: s, out: out, dir: dir, lacks: map[string]string{}, hosts: map[string]*testbed.Host{},
 		proxies: map[string]*proxy.Proxy{}, hostOf: map[*testbed.MySQL]string{}}
-	for _, step := range []func(context.Context) error{b.makeHosts, b.startDatabases, b.startBroker, b.startRegistry} {
-		if err := step(ctx); err != nil {
-			return nil, errors.Join(err, b.close())
-		}
+	err := b.makeHosts(ctx)
+	if err == nil {
+		err = both(ctx, b.startDatabases, func(ctx context.Context) error {
+			if err := b.startBroker(ctx); err != nil {
+				return err
+			}
+			return b.startRegistry(ctx)
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
+}
+
+// both runs the two side by side.
+func both(ctx context.Context, one, other func(context.Context) error) error {
+	result := make(chan error, 1)
+	go func() { result <- one(ctx) }()
+	return errors.Join(other(ctx), <-result)
 }
 
 func (b *bed) closer(f func() error) {
@@ -122,8 +139,9 @@ func (b *bed) startDatabases(ctx context.Context) error {
 			host, version = atShard(i-2), b.settings.Shards[i-2]
 			flags = shardFlags(version)
 		}
-		o := testbed.MySQLOptions{Version: version, Durable: true, Flags: flags, Dir: b.dir, Host: b.hosts[host]}
-		wg.Go(func() { started[i], errs[i] = testbed.StartMySQL(ctx, o) })
+		o := testbed.MySQLOptions{Version: version, Durable: true, Flags: flags, Dir: b.dir, Host: b.hosts[host],
+			MovableClock: i < 2}
+		wg.Go(func() { started[i], errs[i] = b.startDatabase(ctx, o) })
 	}
 	wg.Wait()
 	for i, m := range started {
@@ -149,6 +167,19 @@ func (b *bed) startDatabases(ctx context.Context) error {
 		}
 	}
 	return b.proxy(ctx, atSource, b.primary.Address())
+}
+
+// startDatabase starts one, with a clock that can be moved where that can be had.
+func (b *bed) startDatabase(ctx context.Context, o testbed.MySQLOptions) (*testbed.MySQL, error) {
+	m, err := testbed.StartMySQL(ctx, o)
+	if !o.MovableClock || !errors.Is(err, errors.ErrUnsupported) {
+		return m, err
+	}
+	b.mu.Lock()
+	b.lacks["clock"] = err.Error()
+	b.mu.Unlock()
+	o.MovableClock = false
+	return testbed.StartMySQL(ctx, o)
 }
 
 // sourceFlags are for servers that hold a thousand sessions and are killed.
@@ -178,14 +209,16 @@ func redo(v testbed.MySQLVersion) []string {
 
 // startBroker starts Kafka on a disk of its own, which can be filled.
 func (b *bed) startBroker(ctx context.Context) error {
-	disk, err := testbed.NewDisk(ctx, brokerDisk, nil)
+	disk, err := testbed.NewDisk(ctx, b.settings.brokerDisk(), nil)
 	dir := b.dir
 	switch {
 	case err == nil:
 		b.disk, dir = disk, disk.Dir
 		b.closer(disk.Close)
 	case errors.Is(err, errors.ErrUnsupported):
+		b.mu.Lock()
 		b.lacks["disk"] = err.Error()
+		b.mu.Unlock()
 	default:
 		return err
 	}
@@ -258,7 +291,9 @@ func (b *bed) proxy(ctx context.Context, place, target string) error {
 }
 
 func (b *bed) addProxy(place string, p *proxy.Proxy) {
+	b.mu.Lock()
 	b.proxies[place] = p
+	b.mu.Unlock()
 	b.closer(func() error { p.Close(); return nil })
 }
 

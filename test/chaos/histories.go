@@ -3,7 +3,6 @@ package chaos
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -11,10 +10,13 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/config"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
+	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/sink"
 	targets "github.com/sluice-cdc/sluice/sink/mysql"
+	sinks "github.com/sluice-cdc/sluice/sink/run"
 	"github.com/sluice-cdc/sluice/test/history"
 	"github.com/sluice-cdc/sluice/test/history/feed"
 	"github.com/sluice-cdc/sluice/testbed"
@@ -36,9 +38,10 @@ type histories struct {
 	run     *run
 	began   *gtid.Set // what the primary had executed before the first session
 	checker *history.Checker
-	looked  []*feed.Target
+	looked  *feed.Target
 	looks   int
 	missed  int // looks that a fault was in the way of
+	last    error
 	one     int // of so many keys one is followed
 	said    string
 }
@@ -66,18 +69,32 @@ func (r *run) newHistories(ctx context.Context) (*histories, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, m := range r.bed.shards {
-		name := fmt.Sprintf("s%d", i)
-		target, err := targets.New(targets.Config{Shards: []targets.Shard{{Name: name, Database: database,
-			Config: mysql.Config{Address: m.Address(), User: "app", Password: "app"}}}},
-			sink.Setup{Group: group, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			return nil, err
-		}
-		r.bed.closer(target.Close)
-		h.looked = append(h.looked, &feed.Target{Name: name, Scanner: target, Source: sourceName, Table: table})
+	target, err := r.lookOn()
+	if err != nil {
+		return nil, err
 	}
+	h.looked = &feed.Target{Name: "shards", Scanner: target, Source: sourceName, Table: table}
 	return h, nil
+}
+
+// lookOn opens the shards as the sink has them, with its routes, but past the proxies.
+func (r *run) lookOn() (*targets.Target, error) {
+	page, own := sinks.Default(), &struct {
+		MySQL  targets.Config `yaml:"mysql"`
+		Routes []route.Spec   `yaml:"routes"`
+	}{}
+	if err := config.Load(r.programs.sinkConfig, &page, own); err != nil {
+		return nil, err
+	}
+	own.MySQL.Routes = own.Routes
+	for i, m := range r.bed.shards {
+		own.MySQL.Shards[i].Address = m.Address()
+	}
+	target, err := targets.New(own.MySQL, sink.Setup{Group: group, Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		r.bed.closer(target.Close)
+	}
+	return target, err
 }
 
 // keep says which keys are followed.
@@ -90,18 +107,17 @@ func (h *histories) keep(k history.Key) bool {
 	return hash.Sum32()%uint32(h.one) == 0
 }
 
-// watch looks at the shards until ctx ends. A shard that cannot be looked at is left out for this time.
+// watch looks at the shards until ctx ends. Where a shard is away the look is left out.
 func (h *histories) watch(ctx context.Context) error {
 	for pause(ctx, lookPause) {
-		for _, t := range h.looked {
-			look, cancel := context.WithTimeout(ctx, lookTimeout)
-			err := t.Look(look, h.checker.Observe)
-			cancel()
-			if err != nil {
-				h.missed++
-			} else {
-				h.looks++
-			}
+		look, cancel := context.WithTimeout(ctx, lookTimeout)
+		err := h.looked.Look(look, h.checker.Observe)
+		cancel()
+		if err != nil {
+			h.missed++
+			h.last = err
+		} else {
+			h.looks++
 		}
 	}
 	return nil
@@ -125,7 +141,7 @@ func (h *histories) check(ctx context.Context) error {
 		h.one, strings.Join(followed, " and "), h.checker.Counts(), h.looks, h.missed, time.Since(began).Seconds())
 	if len(faults) == 0 {
 		if h.looks == 0 {
-			return errors.New("no look at a shard succeeded: of what they showed on the way nothing is known")
+			return fmt.Errorf("no look at a shard succeeded, of what they showed on the way nothing is known: %w", h.last)
 		}
 		return nil
 	}

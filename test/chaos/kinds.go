@@ -220,10 +220,10 @@ func clockAhead(_ context.Context, r *run, f *active) error { return moveClock(r
 func moveClock(r *run, f *active, by time.Duration) error {
 	f.server, _ = r.bed.pair()
 	f.note = by.String()
-	return nil
+	return f.server.SetClock(by)
 }
 
-func clockRight(_ context.Context, _ *run, f *active) error { return nil }
+func clockRight(_ context.Context, _ *run, f *active) error { return f.server.SetClock(0) }
 
 // Our programs.
 

@@ -126,6 +126,7 @@ topics: ["%s.%s.*"]
 session_timeout: %s
 retry_stopped: 5s
 mysql:
+  create_tables: true
   unique: {%s}
   shards:
 %s
@@ -157,6 +158,20 @@ func (p *program) want(yes bool) error {
 func isExit(err error) bool {
 	var exit *exec.ExitError
 	return errors.As(err, &exit)
+}
+
+// startTimeout bounds the source's first start.
+const startTimeout = time.Minute
+
+// reading waits until the source follows the binlog: what was written before is known to the first crawl only, and no history of
+// it is in the topics.
+func (p *programs) reading(ctx context.Context) error {
+	for end := time.Now().Add(startTimeout); !strings.Contains(p.source.Log(), "reading the binlog"); {
+		if !p.source.Running() || time.Now().After(end) || !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("the source does not follow the binlog within %s:\n%s", startTimeout, p.source.LogTail(15))
+		}
+	}
+	return nil
 }
 
 // supervise starts what has ended again until ctx ends, and looks for what that cannot mend.

@@ -108,14 +108,21 @@ func (r *run) play(ctx context.Context) (err error) {
 	if err := errors.Join(r.programs.source.want(true), r.programs.sinks[0].want(true)); err != nil {
 		return err
 	}
+	if err := r.programs.reading(ctx); err != nil {
+		return err
+	}
 	return r.fire(ctx)
 }
 
 // prepare makes what needs no server.
 func (r *run) prepare(kinds []kind, left map[string]string) {
 	r.left = left
+	why := map[string][]string{}
 	for _, name := range slices.Sorted(maps.Keys(left)) {
-		r.out.note("left out: %s (%s)", name, left[name])
+		why[left[name]] = append(why[left[name]], name)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(why)) {
+		r.out.note("left out: %s (%s)", strings.Join(why[reason], ", "), reason)
 	}
 	r.faults = &faults{run: r, kinds: map[string]kind{}, counts: map[string]int{}}
 	var all, mild []shape

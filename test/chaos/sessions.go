@@ -254,13 +254,13 @@ func (s *session) inTransaction(t transaction) (int64, error) {
 
 // undone does something between a savepoint and the way back to it.
 func (s *session) undone() error {
-	if _, err := s.exec("SAVEPOINT before"); err != nil {
+	if _, err := s.exec("SAVEPOINT here"); err != nil {
 		return err
 	}
 	if _, err := s.exec(s.play.single()); err != nil && !statementOnly(err) {
 		return err
 	}
-	_, err := s.exec("ROLLBACK TO before")
+	_, err := s.exec("ROLLBACK TO here")
 	return err
 }
 
