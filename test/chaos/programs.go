@@ -56,14 +56,19 @@ type programs struct {
 	finding error      // what no supervisor can mend
 }
 
-// build builds the programs and writes their configs; nothing is started.
-func (b *bed) build(ctx context.Context) (*programs, error) {
-	p := &programs{bed: b, bin: filepath.Join(b.dir, "bin")}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", p.bin+"/", "./cmd/sluice", "./cmd/sluice-source", "./cmd/sluice-sink-mysql")
+// buildPrograms builds them into a folder.
+func buildPrograms(ctx context.Context, bin string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+"/", "./cmd/sluice", "./cmd/sluice-source", "./cmd/sluice-sink-mysql")
 	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the programs: %w\n%s", err, out)
+		return fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
+	return nil
+}
+
+// configure writes the programs' configs; nothing is started.
+func (b *bed) configure(bin string) (*programs, error) {
+	p := &programs{bed: b, bin: bin}
 	var err error
 	if p.source, p.sourceConfig, err = p.add("source", "sluice-source", p.sourcePage); err != nil {
 		return nil, err

@@ -88,7 +88,12 @@ func Run(ctx context.Context, s Settings, to io.Writer) (result Result, err erro
 
 // play is the run from the first server to the last comparison.
 func (r *run) play(ctx context.Context) (err error) {
-	if r.bed, err = newBed(ctx, r.settings, r.dir, r.out); err != nil {
+	bin := filepath.Join(r.dir, "bin")
+	err = both(ctx, func(ctx context.Context) (err error) {
+		r.bed, err = newBed(ctx, r.settings, r.dir, r.out)
+		return err
+	}, func(ctx context.Context) error { return buildPrograms(ctx, bin) })
+	if err != nil {
 		return err
 	}
 	kinds, left, err := r.bed.kinds()
@@ -99,7 +104,7 @@ func (r *run) play(ctx context.Context) (err error) {
 	if err := r.bed.load(ctx); err != nil {
 		return err
 	}
-	if r.programs, err = r.bed.build(ctx); err != nil {
+	if r.programs, err = r.bed.configure(bin); err != nil {
 		return err
 	}
 	if r.history, err = r.newHistories(ctx); err != nil {

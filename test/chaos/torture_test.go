@@ -36,7 +36,9 @@ func TestTorture(t *testing.T) {
 			t.Skipf("%s: %v", name, err)
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Nobody may be left to read what is printed; what was started is removed all the same.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	result, err := Run(ctx, s, os.Stdout)
 	lastSaid = result.String()
