@@ -166,7 +166,7 @@ func isExit(err error) bool {
 }
 
 // startTimeout bounds the source's first start.
-const startTimeout = time.Minute
+const startTimeout = 5 * time.Minute
 
 // reading waits until the source follows the binlog: what was written before is known to the first crawl only, and no history of
 // it is in the topics.
