@@ -372,6 +372,22 @@ func (b *bed) file(name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o644)
 }
 
+// tend starts broker and registry again where they have ended by themselves, as a supervisor would: on a full disk, or without their
+// broker.
+func (b *bed) tend(ctx context.Context) error {
+	if !b.kafka.Running() {
+		b.out.note("the broker has ended by itself and is started again")
+		if err := restart(ctx, b.kafka); err != nil {
+			return err
+		}
+	}
+	if b.registry != nil && !b.registry.Running() {
+		b.out.note("the registry has ended by itself and is started again")
+		return restart(ctx, b.registry)
+	}
+	return nil
+}
+
 // restart starts a server again that was killed, and tries again: its port or its lock may be free a moment later only.
 func restart(ctx context.Context, s interface{ Start(context.Context) error }) error {
 	var err error

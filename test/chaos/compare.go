@@ -76,6 +76,9 @@ func (r *run) applied(ctx context.Context) error {
 				time.Since(began).Round(time.Second), code, err, out, errs)
 		}
 		r.out.note("still waiting for the target: %s", lastLine(errs))
+		if err := r.bed.tend(ctx); err != nil {
+			return err
+		}
 		pause(ctx, time.Second)
 	}
 }
@@ -172,7 +175,9 @@ func (r *run) verifyLive(ctx context.Context) error {
 		began := time.Now()
 		code, out, errs, err := r.programs.command(ctx, "sluice-sink-mysql", "verify", "--config", r.programs.sinkConfig, "-o", "json", "--timeout", "1m")
 		if ctx.Err() != nil {
-			return nil // the fire is over; what had come to an end has been counted
+			r.verifyRetries++
+			r.out.note("verify, live: not over after %.1fs, and cut off", time.Since(began).Seconds())
+			return nil
 		}
 		report := &verify.Report{}
 		unreadable := json.Unmarshal([]byte(out), report)

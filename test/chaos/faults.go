@@ -58,6 +58,9 @@ func (p *faults) play(ctx context.Context, round []Planned) error {
 	return p.broken
 }
 
+// undoTimeout bounds the end of a fault: the start of a server, on a busy machine.
+const undoTimeout = 5 * time.Minute
+
 // one begins a fault, lets it last, and ends it.
 func (p *faults) one(ctx context.Context, k kind, planned Planned) error {
 	f := &active{Planned: planned, random: rand.New(rand.NewPCG(planned.Dice, 0))}
@@ -78,7 +81,7 @@ func (p *faults) one(ctx context.Context, k kind, planned Planned) error {
 	}
 	pause(ctx, left)
 	// It is undone also when the run is being ended.
-	undo, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	undo, cancel := context.WithTimeout(context.Background(), undoTimeout)
 	defer cancel()
 	if err := k.end(undo, p.run, f); err != nil {
 		return fmt.Errorf("fault %d, %s, could not be ended: %w", f.Number, f, err)

@@ -201,10 +201,13 @@ func freeDisk(ctx context.Context, r *run, f *active) error {
 	if err := r.bed.disk.Free(); err != nil {
 		return err
 	}
-	time.Sleep(second) // a broker that found the disk full in this moment is about to end
-	if !r.bed.kafka.Running() {
-		f.note = "the broker had ended"
-		return restart(ctx, r.bed.kafka)
+	// A broker that has found the disk full ends, and may take a moment for it.
+	for range 50 {
+		if !r.bed.kafka.Running() {
+			f.note = "the broker had ended"
+			return restart(ctx, r.bed.kafka)
+		}
+		time.Sleep(second / 10)
 	}
 	return nil
 }
