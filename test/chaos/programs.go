@@ -274,7 +274,13 @@ func (p *programs) look(ctx context.Context, one *program) {
 		p.find(fmt.Errorf("%s has stopped the table %s: %s; %s; %s", one.Name, s.Table, s.Reason, s.Why, s.Mend))
 	}
 	for _, t := range said.Topics {
-		if t.Stopped != nil {
+		switch {
+		case t.Stopped == nil:
+		case strings.Contains(t.Stopped.What, "has no schema with id"):
+			// A registry that was killed answers before it has read its own journal, and knows no schema then. The topic is
+			// tried again by itself; one that stays stopped keeps the target from catching up, which is found.
+			p.bed.out.note("%s: the topic %s waits: %s", one.Name, t.Topic, t.Stopped.What)
+		default:
 			p.find(fmt.Errorf("%s has stopped the topic %s (%s): %s; %s; %s", one.Name, t.Topic, t.Stopped.Kind, t.Stopped.What, t.Stopped.Why, t.Stopped.Mend))
 		}
 	}
