@@ -155,10 +155,7 @@ func (b *bed) startDatabases(ctx context.Context) error {
 	}
 	b.primary, b.replica, b.shards = started[0], started[1], started[2:]
 	b.hostOf[b.primary], b.hostOf[b.replica] = "db1", "db2"
-	if err := testbed.Replicate(ctx, b.primary, b.replica); err != nil {
-		return err
-	}
-	if err := b.replica.Exec(ctx, "SET GLOBAL read_only = ON"); err != nil {
+	if err := follow(ctx, b.primary, b.replica); err != nil {
 		return err
 	}
 	for i, m := range b.shards {
@@ -189,7 +186,7 @@ func (b *bed) sourceFlags() []string {
 		"max_connect_errors=100000000", "innodb_flush_neighbors=0")
 	if b.settings.Source == testbed.MySQL97 {
 		// Commits reach the binlog in groups; the replica applies them by several threads, in the primary's order.
-		flags = append(flags, "replica_parallel_workers=4", "replica_preserve_commit_order=ON", "replica_net_timeout=6")
+		flags = append(flags, "replica_parallel_workers=8", "replica_preserve_commit_order=ON", "replica_net_timeout=6")
 	}
 	return flags
 }

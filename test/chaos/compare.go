@@ -75,7 +75,7 @@ func (r *run) applied(ctx context.Context) error {
 			return fmt.Errorf("the target has not caught up %s after the faults ended: wait ended with %d: %v\n%s%s",
 				time.Since(began).Round(time.Second), code, err, out, errs)
 		}
-		r.out.note("still waiting for the target: %s", lastLine(errs))
+		r.out.note("still waiting for the target: %s", reason(errs))
 		if err := r.bed.tend(ctx); err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func (r *run) verifyLive(ctx context.Context) error {
 			return fmt.Errorf("verify: exit %d: %v\n%s", code, err, errs)
 		}
 		r.verifyRetries++
-		r.out.note("verify, live: could not tell (%s)", lastLine(errs))
+		r.out.note("verify, live: could not tell (%s)", reason(errs))
 		if try == 3 {
 			return nil
 		}
@@ -223,7 +223,13 @@ func differencesOf(report *verify.Report, out string) error {
 	return found
 }
 
-func lastLine(text string) string {
-	text = strings.TrimSpace(text)
-	return text[strings.LastIndexByte(text, '\n')+1:]
+// reason is the line of a command's output that says why it failed.
+func reason(text string) string {
+	last := ""
+	for line := range strings.Lines(text) {
+		if last == "" || strings.HasPrefix(line, "error:") {
+			last = strings.TrimSpace(line)
+		}
+	}
+	return last
 }

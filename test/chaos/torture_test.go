@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-cdc/sluice/testbed"
 )
 
-// lastLine is what the test binary ends with.
+// lastSaid is what the test binary ends with.
 var lastSaid string
 
 func TestMain(m *testing.M) {
