@@ -185,13 +185,16 @@ func (r *run) topicOf(w io.Writer, name string, keys [][]string) error {
 func (r *run) binlogOf(w io.Writer, keys map[string][][]string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), evidenceTimeout)
 	defer cancel()
+	primary, _ := r.bed.pair()
 	wanted := map[string]map[string]bool{}
 	for table, list := range keys {
 		wanted[table] = keySet(list)
 	}
 	var changes int64
-	show := func(row feed.Row) {
-		changes++
+	b := r.history.binlog(primary)
+	b.Count = func(change.TableName) { changes++ }
+	b.Told = func(t change.TableName) bool { return len(keys[t.Name]) > 0 }
+	b.Each = func(row feed.Row) {
 		for _, image := range [][]change.Value{row.Before, row.After} {
 			if image == nil {
 				continue
@@ -206,9 +209,8 @@ func (r *run) binlogOf(w io.Writer, keys map[string][][]string) error {
 			}
 		}
 	}
-	primary, _ := r.bed.pair()
 	nobody := history.New(history.Options{Keep: func(history.Key) bool { return false }})
-	err := feed.ReadBinlog(ctx, r.history.binlog(primary, show), nobody)
+	err := feed.ReadBinlog(ctx, b, nobody)
 	if err == nil {
 		r.changes = changes
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,7 +100,7 @@ func (r *run) lookOn() (*targets.Target, error) {
 
 // keep says which keys are followed.
 func (h *histories) keep(k history.Key) bool {
-	if k.Table.Name != followed[0] && k.Table.Name != followed[1] {
+	if !slices.Contains(followed, k.Table.Name) {
 		return false
 	}
 	hash := fnv.New32a()
@@ -127,8 +128,10 @@ func (h *histories) watch(ctx context.Context) error {
 func (h *histories) check(ctx context.Context) error {
 	began := time.Now()
 	primary, _ := h.run.bed.pair()
-	err := feed.ReadBinlog(ctx, h.binlog(primary, func(feed.Row) { h.run.changes++ }), h.checker)
-	if err != nil {
+	b := h.binlog(primary)
+	b.Count = func(change.TableName) { h.run.changes++ }
+	b.Told = func(t change.TableName) bool { return slices.Contains(followed, t.Name) }
+	if err := feed.ReadBinlog(ctx, b, h.checker); err != nil {
 		return err
 	}
 	for _, name := range followed {
@@ -154,9 +157,9 @@ func (h *histories) check(ctx context.Context) error {
 	return found
 }
 
-func (h *histories) binlog(m *testbed.MySQL, each func(feed.Row)) feed.Binlog {
+func (h *histories) binlog(m *testbed.MySQL) feed.Binlog {
 	return feed.Binlog{MySQL: mysql.Config{Address: m.Address(), User: "cdc", Password: "cdc"}, ServerID: mysql.ServerID("torture-history"),
-		From: h.began, Wanted: func(t change.TableName) bool { return t.DB == database }, Each: each}
+		From: h.began, Wanted: func(t change.TableName) bool { return t.DB == database }}
 }
 
 func (h *histories) topic(table string) feed.Topic {

@@ -23,7 +23,9 @@ type Binlog struct {
 	From     *gtid.Set // what the server had executed when the source began; it must have GTIDs
 	Wanted   func(change.TableName) bool
 	Key      func(change.TableName) []string // as the source's rules name it; nil: the primary key
-	Each     func(Row)                       // is shown every row's change as well; nil: nobody is
+	Told     func(change.TableName) bool     // of the wanted tables those whose rows are decoded and told; nil: all
+	Count    func(change.TableName)          // is called for each row's change of all wanted tables; nil: nobody is
+	Each     func(Row)                       // is shown each row's change that is told; nil: nobody is
 }
 
 // Row is one row's change as the binlog has it: one also where the key changes.
@@ -99,7 +101,15 @@ func (t *truth) take(ev *binlog.Event) error {
 		if err != nil {
 			return err
 		}
+		name := ev.TableMap.Name
+		told := t.Told == nil || t.Told(name)
 		return t.walker.Walk(ev, func(before, after []rowimage.Cell, _ []byte) error {
+			if t.Count != nil {
+				t.Count(name)
+			}
+			if !told {
+				return nil
+			}
 			return t.row(ev, s, before, after)
 		})
 	}
