@@ -37,7 +37,7 @@ func (s Settings) brokerDisk() int64 {
 type bed struct {
 	settings Settings
 	out      *output
-	dir      string // configs, logs, and the servers' folders
+	dir      string // configs and logs of our programs
 	net      *testbed.Net
 	lacks    map[string]string // what the machine does not let us have, and why: "hosts", "disk", "clock"
 
@@ -139,7 +139,7 @@ func (b *bed) startDatabases(ctx context.Context) error {
 			host, version = atShard(i-2), b.settings.Shards[i-2]
 			flags = shardFlags(version)
 		}
-		o := testbed.MySQLOptions{Version: version, Durable: true, Flags: flags, Dir: b.dir, Host: b.hosts[host],
+		o := testbed.MySQLOptions{Version: version, Durable: true, Flags: flags, Host: b.hosts[host],
 			MovableClock: i < 2}
 		wg.Go(func() { started[i], errs[i] = b.startDatabase(ctx, o) })
 	}
@@ -207,7 +207,7 @@ func redo(v testbed.MySQLVersion) []string {
 // startBroker starts Kafka on a disk of its own, which can be filled.
 func (b *bed) startBroker(ctx context.Context) error {
 	disk, err := testbed.NewDisk(ctx, b.settings.brokerDisk(), nil)
-	dir := b.dir
+	dir := ""
 	switch {
 	case err == nil:
 		b.disk, dir = disk, disk.Dir
@@ -244,7 +244,7 @@ func (b *bed) startRegistry(ctx context.Context) (err error) {
 		b.closer(func() error { b.local.Close(); return nil })
 		return b.proxy(ctx, atRegistry, hostOf(b.local.URL()))
 	}
-	b.registry, err = testbed.StartRegistry(ctx, testbed.RegistryOptions{Kafka: b.proxies[atBroker].Address(), Dir: b.dir, Log: b.log})
+	b.registry, err = testbed.StartRegistry(ctx, testbed.RegistryOptions{Kafka: b.proxies[atBroker].Address(), Log: b.log})
 	if err != nil {
 		return err
 	}

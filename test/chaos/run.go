@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,11 +57,11 @@ func (r Result) String() string {
 
 // Run plays a run, says what goes on, and cleans up. The error is nil when the run came to its end and nothing differs.
 func Run(ctx context.Context, s Settings, to io.Writer) (result Result, err error) {
-	dir, err := os.MkdirTemp("", "sluice-torture-")
+	dir, remove, err := makeFolder()
 	if err != nil {
 		return result, err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	out, err := newOutput(to, dir)
 	if err != nil {
 		return result, err
