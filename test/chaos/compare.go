@@ -171,7 +171,7 @@ func keyTexts(key string) (texts []string) {
 // verifyLive compares by the product's own command, while sessions and mild faults go on. A fault that comes in its way is no
 // difference: it is asked again.
 func (r *run) verifyLive(ctx context.Context) error {
-	for try := 0; ; try++ {
+	for {
 		began := time.Now()
 		code, out, errs, err := r.programs.command(ctx, "sluice-sink-mysql", "verify", "--config", r.programs.sinkConfig, "-o", "json", "--timeout", "1m")
 		if ctx.Err() != nil {
@@ -201,9 +201,7 @@ func (r *run) verifyLive(ctx context.Context) error {
 		}
 		r.verifyRetries++
 		r.out.note("verify, live: could not tell (%s)", reason(errs))
-		if try == 3 {
-			return nil
-		}
+		pause(ctx, 2*time.Second)
 	}
 }
 
