@@ -92,7 +92,7 @@ func (b *bed) load(ctx context.Context) error {
 	}
 	defer db.Close()
 	z := b.settings.size()
-	types := typedColumns(b.settings.Source)
+	types := b.settings.typed()
 	typed := func(n int) string { return typedRow(types, n, func(values int) int { return n % values }) }
 	for _, fill := range []struct {
 		into string

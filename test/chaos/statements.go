@@ -23,7 +23,7 @@ type play struct {
 }
 
 func newPlay(s Settings, random *rand.Rand) *play {
-	return &play{settings: s, size: s.size(), random: random, types: typedColumns(s.Source)}
+	return &play{settings: s, size: s.size(), random: random, types: s.typed()}
 }
 
 // next draws a transaction.

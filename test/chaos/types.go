@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,17 @@ import (
 type typed struct {
 	name, ddl string
 	values    []string
+}
+
+// typed are the columns of the play: what a target of the run cannot hold is left out.
+func (s Settings) typed() []typed {
+	columns := typedColumns(s.Source)
+	if slices.ContainsFunc(s.Shards, testbed.MySQLVersion.IsMariaDB) {
+		for i := range columns { // MariaDB stores 0 for -0.0, whatever it is given
+			columns[i].values = slices.DeleteFunc(columns[i].values, func(v string) bool { return v == "-0e0" })
+		}
+	}
+	return columns
 }
 
 // typedColumns are those of a server of this version. Two servers' differ only where a target must hold the text that another
