@@ -4,7 +4,7 @@
 GO      ?= go
 BIN     := bin
 PKGS    := ./...
-.PHONY: help build demo fetch test system bench lint clean
+.PHONY: help build demo fetch test torture system bench lint clean
 
 help:            ## the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,15 @@ fetch:           ## fetch all test servers into the cache
 
 test:            ## what CI runs: unit, golden, race, one walk through each real server
 	@test/run.sh
+
+# A variable that is not set has the default that test/chaos/settings.go gives it.
+TORTURE := DURATION SEED SESSIONS RATE SOURCE SHARDS COMPARE GAP AT_ONCE SCALE REGISTRY KINDS WITHOUT EVIDENCE
+DURATION ?= 30m
+
+torture:         ## a thousand sessions and faults of two dozen kinds: DURATION=30m SEED=7 SESSIONS=1000 SHARDS=9.7,9.7
+	@$(GO) test -c -o $(BIN)/torture.test ./test/chaos
+	@cd test/chaos && $(foreach name,$(TORTURE),$(if $($(name)),SLUICE_TORTURE_$(name)='$($(name))')) \
+		exec ../../$(BIN)/torture.test -test.run '^TestTorture$$' -test.timeout 0
 
 system:          ## the whole at full size: a million rows, ten kills each, gigabyte transactions (hours)
 	SLUICE_FULL=1 $(GO) test -v -timeout 6h ./test/system/... ./test/parity/...

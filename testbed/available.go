@@ -32,6 +32,10 @@ var installers = []struct {
 	}},
 	{"elasticsearch", searchInstaller(Elasticsearch)},
 	{"opensearch", searchInstaller(OpenSearch)},
+	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := faketimeInstall(ctx, log)
+		return faketimeVersion, dir, err
+	}},
 	{"tlc", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := tlcInstall(ctx, log)
 		return tlcVersion, dir, needsJava(err)
@@ -65,7 +69,7 @@ func needsJava(err error) error {
 	return err
 }
 
-// Names are the servers that can be fetched.
+// Names are the servers that can be fetched, and two helpers of tests.
 func Names() []string {
 	names := make([]string, len(installers))
 	for i, installer := range installers {

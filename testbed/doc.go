@@ -10,9 +10,10 @@
 // with, so the host's own versions do not matter.
 //
 // Every server listens on loopback only, or on a [Host] of a [Net] that the test
-// made, on a port from [FreePort], with a data folder of its own, and ends when the process that started it ends, also
-// when that process is killed. A server is ready when its own socket or its own
-// process says so, never because something answers on its port.
+// made, on a port from [FreePort], with a data folder of its own, and ends when
+// the process that started it ends, also when that process is killed. A server is
+// ready when its own socket or its own process says so, never because something
+// answers on its port.
 //
 // A server is started by its Start function (StartMySQL, StartKafka, ...) and
 // must be ended by its Stop. In between it can be killed, paused and started
@@ -20,10 +21,13 @@
 // its end; it is gone when Stop or Kill returns.
 //
 // Where this process is root on Linux, [NewNet] makes a network whose hosts'
-// cables can be pulled. Elsewhere it says what it needs in an error that wraps
-// [errors.ErrUnsupported], and nothing else of this package asks for root.
+// cables can be pulled, and [NewDisk] a disk that can be filled. Elsewhere they
+// say what they need in an error that wraps [errors.ErrUnsupported]; nothing
+// else of this package asks for root. [MySQL.SetClock] moves the wall clock of a
+// server that was started with a movable one.
 //
 // The packages below it run in this process and fetch nothing:
 // testbed/localbroker and testbed/localregistry stand in for Kafka and the
-// schema registry, and testbed/proxy cuts, delays and swallows TCP bytes.
+// schema registry, and testbed/proxy cuts, hangs, delays, slows down and
+// swallows TCP bytes.
 package testbed

@@ -101,6 +101,9 @@ type KafkaOptions struct {
 	HeapMB int
 	// Properties are added to server.properties and win over this package's.
 	Properties map[string]string
+	// Advertised is the host:port that clients are told, of a proxy say. Empty:
+	// the broker's own, which it goes on using itself.
+	Advertised string
 	// Host is where broker and controller run and the broker listens; nil is
 	// this machine, on 127.0.0.1.
 	Host *Host
@@ -296,6 +299,15 @@ func (k *Kafka) prepare(home string, o KafkaOptions) error {
 	broker := kafkaProperties(kafkaBroker, k.DataDir, k.controller.Port)
 	broker["listeners"] = kafkaListener("broker", k.ip(), k.Port)
 	broker["advertised.listeners"] = broker["listeners"]
+	if o.Advertised != "" {
+		// Two listeners, because the coordinator reaches the partitions' leader,
+		// itself, over what is advertised: it must not depend on the proxy.
+		own := kafkaListener("broker", k.ip(), k.extraPort())
+		broker["listeners"] += ",OWN" + strings.TrimPrefix(own, "PLAINTEXT")
+		broker["advertised.listeners"] = "PLAINTEXT://" + o.Advertised + ",OWN" + strings.TrimPrefix(own, "PLAINTEXT")
+		broker["listener.security.protocol.map"] += ",OWN:PLAINTEXT"
+		broker["inter.broker.listener.name"] = "OWN"
+	}
 	maps.Copy(broker, o.Properties)
 	if err := k.prepareNode(home, "broker", k.server, heap, broker); err != nil {
 		return err

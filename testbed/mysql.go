@@ -36,7 +36,10 @@ type MySQLOptions struct {
 	// Host is where it runs and listens; nil is this machine, on 127.0.0.1. The
 	// user root is then there only over the socket (Exec).
 	Host *Host
-	Log  Log
+	// MovableClock lets SetClock move the server's wall clock. It costs a read
+	// of a small file at every question for the time.
+	MovableClock bool
+	Log          Log
 }
 
 // MySQL is a running server. It has the users root (no password), cdc/cdc
@@ -59,6 +62,8 @@ type MySQL struct {
 
 	home *mysqlHome
 	args []string
+	// clock is nil when the server has the machine's.
+	clock *movableClock
 	// socketDir is removed by Stop; empty when the socket lies in dir.
 	socketDir string
 }
@@ -81,7 +86,7 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 		Flavor: home.version, Version: home.FullVersion,
 		DataDir: filepath.Join(base.dir, "data"), ServerID: uint32(base.Port), home: home,
 	}
-	if err := m.prepare(o); err != nil {
+	if err := m.prepare(ctx, o); err != nil {
 		return nil, joinStop(fmt.Errorf("prepare %s: %w", m.Version, err), m)
 	}
 	if err := m.Start(ctx); err != nil {
@@ -92,7 +97,7 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQL, error) {
 	return m, nil
 }
 
-func (m *MySQL) prepare(o MySQLOptions) error {
+func (m *MySQL) prepare(ctx context.Context, o MySQLOptions) error {
 	if err := copyFolder(m.home.template(), m.DataDir); err != nil {
 		return fmt.Errorf("copy the template: %w", err)
 	}
@@ -126,6 +131,9 @@ func (m *MySQL) prepare(o MySQLOptions) error {
 	}
 	m.command = func() *exec.Cmd { return m.home.serverCommand(m.args...) }
 	m.ready = m.answers
+	if o.MovableClock {
+		return m.prepareClock(ctx, o.Log)
+	}
 	return nil
 }
 

@@ -123,6 +123,9 @@ type Options struct {
 	Tombstones bool
 	// Holders: the targets have unique keys, so a row may be absent, or as it was, for a moment.
 	Holders bool
+	// Keep says which keys are followed, for histories that would not fit into memory; nil: all. That versions grow is looked at
+	// in all records.
+	Keep func(Key) bool
 	// FaultsMax bounds what Check returns; 0: 100.
 	FaultsMax int
 }
@@ -175,8 +178,14 @@ func (c *Checker) life(k Key) *life {
 	return l
 }
 
+// Wants reports whether the key is followed: what is told of others is left out.
+func (c *Checker) Wants(k Key) bool { return c.options.Keep == nil || c.options.Keep(k) }
+
 // Event takes the next event of the binlog.
 func (c *Checker) Event(e Event) {
+	if !c.Wants(e.Key) {
+		return
+	}
 	l := c.life(e.Key)
 	l.events = append(l.events, e)
 	c.counts.Events++
@@ -202,6 +211,9 @@ func (c *Checker) Record(r Record) {
 		c.early = append(c.early, Fault{VersionBack, r.Key, r.place(), fmt.Sprintf("version %d after %d", r.Version, last)})
 	}
 	c.newest[p] = max(last, r.Version)
+	if !c.Wants(r.Key) {
+		return
+	}
 	l := c.life(r.Key)
 	l.records = append(l.records, r)
 	c.counts.Records++

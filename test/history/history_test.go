@@ -348,3 +348,25 @@ func found(t *rapid.T, faults []Fault, kind Kind) {
 		t.Fatalf("no fault of kind %q found, but %d: %s", kind, len(faults), strings.Join(all, "\n"))
 	}
 }
+
+// TestKeep: of keys that are not followed nothing is kept and nothing said, but that their versions grow.
+func TestKeep(t *testing.T) {
+	c := New(Options{Keep: func(k Key) bool { return k == keyOf(1) }})
+	for n := range 3 {
+		c.Event(Event{Key: keyOf(n), Op: change.Create, After: "a"})
+		c.Observe(Observation{Target: "s0", Key: keyOf(n), Present: true, Version: 99, Row: "never", Next: -1})
+	}
+	c.Record(Record{Key: keyOf(2), Offset: 1, Op: change.Create, Version: 8, After: "never"})
+	c.Record(Record{Key: keyOf(1), Offset: 2, Op: change.Create, Version: 7, After: "a"})
+	c.Record(Record{Key: keyOf(0), Offset: 3, Op: change.Create, Version: 6, After: "never"})
+	var said []string
+	for _, f := range c.Check() {
+		said = append(said, fmt.Sprint(f.Kind, " ", f.Key.Body))
+	}
+	if want := []string{"version back 1", "version back 0", "unpublished 1"}; !slices.Equal(said, want) {
+		t.Errorf("%q, want %q", said, want)
+	}
+	if counts := c.Counts(); counts.Keys != 1 || counts.Events != 1 || counts.Records != 1 {
+		t.Errorf("%+v", counts)
+	}
+}

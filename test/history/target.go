@@ -18,6 +18,9 @@ type shown struct {
 // Observe takes a look at a target with a floor: one that keeps its progress with the rows. Looks at one target come in
 // the order in which they were made.
 func (c *Checker) Observe(o Observation) {
+	if !c.Wants(o.Key) {
+		return
+	}
 	s := c.shownBy(o)
 	c.counts.Observations++
 	if n := len(s.looks); n > 0 {
@@ -31,6 +34,9 @@ func (c *Checker) Observe(o Observation) {
 
 // Rest takes the last look at any target, when nothing moves any more. Every key that the topic has should be looked at.
 func (c *Checker) Rest(o Observation) {
+	if !c.Wants(o.Key) {
+		return
+	}
 	c.shownBy(o).rest = &o
 	c.counts.Observations++
 }

@@ -23,6 +23,17 @@ type Binlog struct {
 	From     *gtid.Set // what the server had executed when the source began; it must have GTIDs
 	Wanted   func(change.TableName) bool
 	Key      func(change.TableName) []string // as the source's rules name it; nil: the primary key
+	Told     func(change.TableName) bool     // of the wanted tables those whose rows are decoded and told; nil: all
+	Count    func(change.TableName)          // is called for each row's change of all wanted tables; nil: nobody is
+	Each     func(Row)                       // is shown each row's change that is told; nil: nobody is
+}
+
+// Row is one row's change as the binlog has it: one also where the key changes.
+type Row struct {
+	Table         *change.Table
+	Op            change.Op
+	Before, After []change.Value // nil where there is none
+	Position      change.Position
 }
 
 // errEnd ends the reading.
@@ -90,7 +101,15 @@ func (t *truth) take(ev *binlog.Event) error {
 		if err != nil {
 			return err
 		}
+		name := ev.TableMap.Name
+		told := t.Told == nil || t.Told(name)
 		return t.walker.Walk(ev, func(before, after []rowimage.Cell, _ []byte) error {
+			if t.Count != nil {
+				t.Count(name)
+			}
+			if !told {
+				return nil
+			}
 			return t.row(ev, s, before, after)
 		})
 	}
@@ -153,6 +172,9 @@ func (t *truth) row(ev *binlog.Event, s *shape, before, after []rowimage.Cell) e
 	if err := s.decoder.Decode(body, &d); err != nil {
 		return err
 	}
+	if t.Each != nil {
+		t.Each(Row{s.table, ev.Rows.Op, d.Before, d.After, ev.Position})
+	}
 	var from, to history.Key
 	if before != nil {
 		from = keyOf(s.table.TableName, keyValues(s.table, d.Before))
@@ -161,7 +183,9 @@ func (t *truth) row(ev *binlog.Event, s *shape, before, after []rowimage.Cell) e
 		to = keyOf(s.table.TableName, keyValues(s.table, d.After))
 	}
 	tell := func(k history.Key, op change.Op, before, after history.Row) {
-		t.checker.Event(history.Event{Key: k, Op: op, Before: before, After: after, Where: ev.Position.String()})
+		if t.checker.Wants(k) {
+			t.checker.Event(history.Event{Key: k, Op: op, Before: before, After: after, Where: ev.Position.String()})
+		}
 	}
 	switch {
 	case before == nil:
