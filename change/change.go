@@ -39,7 +39,7 @@ func (v Version) Next(commitMicros int64) Version {
 const VersionHeader = "sluice.version"
 
 // DoubtHeader is the Kafka record header of events whose before image may not say where the row stood: rows of the table may
-// have changed without an event, and the crawl that looks for them is not over. Its value does not matter.
+// have changed without an event, and the crawl that looks for them is not over. Its value says nothing, but it has one: see source.
 const DoubtHeader = "sluice.doubt"
 
 // TableName names a table on a server. It is comparable, and so a map key.

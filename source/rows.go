@@ -131,8 +131,9 @@ func (l *loop) key(t *table, r avro.Row) ([]byte, error) {
 	return l.arena.keep(b), nil
 }
 
-// doubted is the header of events of a table that is in doubt.
-var doubted = []kgo.RecordHeader{{Key: change.DoubtHeader}}
+// doubted is the header of events of a table that is in doubt. It has a value though its presence says all: Kafka Connect makes of a
+// header without one a field without a schema, at which Debezium's JDBC sink ends.
+var doubted = []kgo.RecordHeader{{Key: change.DoubtHeader, Value: []byte("true")}}
 
 // append adds the record of one change event to records, with a version of its own.
 func (l *loop) append(records []publish.Record, t *table, key []byte, op change.Op, before, after avro.Row) ([]publish.Record, error) {

@@ -47,6 +47,11 @@ func (b *bed) readEach(table string, each func(*change.Table, *avro.Decoded)) *h
 			b.t.Errorf("%s/%d offset %d: version %d after %d", r.Topic, r.Partition, r.Offset, v, last)
 		}
 		versions[r.Partition] = v
+		for _, header := range r.Headers {
+			if header.Value == nil {
+				b.t.Errorf("%s/%d offset %d: the header %s has no value, which ends sinks in Kafka Connect", r.Topic, r.Partition, r.Offset, header.Key)
+			}
+		}
 		h.records++
 		if r.Value == nil {
 			delete(h.newest, string(r.Key))
