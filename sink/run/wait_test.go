@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,16 +62,26 @@ func testWait(t *testing.T, kind string) {
 	store := memory.NewStore(memory.Config{})
 	c := w.config()
 	file := page(t, fmt.Sprintf("group: %s\nkafka: {brokers: [%q], registry: %q}\ntopics: [%q]\nmemory: {mode: %s}\n", c.Group, w.address, w.url, w.prefix+".*", kind))
+	const short = "--timeout=400ms"
 	wait := func(code int, want string, args ...string) {
 		t.Helper()
-		var out, errs output
-		got := definition(store).Run(t.Context(), t.Context(), append([]string{"wait", "--config", file}, args...), &out, &errs)
-		if text := out.String() + errs.String(); got != code || !strings.Contains(text, want) {
+		for {
+			var out, errs output
+			got := definition(store).Run(t.Context(), t.Context(), append([]string{"wait", "--config", file}, args...), &out, &errs)
+			text := out.String() + errs.String()
+			if got == code && strings.Contains(text, want) {
+				return
+			}
+			// It tells what it knows when the time is over: a busy machine gets more of it.
+			if i := slices.Index(args, short); i >= 0 {
+				args = slices.Replace(slices.Clone(args), i, i+1, "--timeout=10s")
+				continue
+			}
 			t.Errorf("wait %v: exit %d, want %d with %q in\n%s", args, got, code, want, text)
+			return
 		}
 	}
 	set := func(n int) string { return fmt.Sprintf("%s:1-%d", sourceUUID, n) }
-	short := "--timeout=400ms"
 	wait(2, "there is no topic "+w.prefix+".checkpoint", "--gtid", set(10), short)
 	w.checkpoint(upTo(9), a.state())
 	w.publish(a.put(1, "x")...)
