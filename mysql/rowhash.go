@@ -27,14 +27,14 @@ func rowHash(text string) string {
 	return "UNHEX(SHA2(IFNULL(" + text + ",RANDOM_BYTES(32)),256))"
 }
 
-// nullsPerNumber is how many columns say in one number which of them are NULL.
+// nullsPerNumber is how many columns say in one number which of them are NULL: a double holds it.
 const nullsPerNumber = 32
 
 // rowText returns an expression whose value is one text of a row, such that different rows have different texts.
 //
-// The parts are separated by a byte that stands in no UTF-8 and in no number. NULLs are left out, and which they are stands before
-// all. Doubles, of which only their bits are exact and cheap (as text each costs as much as half a row), and bytes, may hold any byte:
-// they come last, doubles as points of a fixed length, bytes with their lengths known; the last needs none.
+// First come doubles, of which only their bits are exact, and cheap (as text each costs as much as half a row): two in a point of a fixed length.
+// Among them are the numbers that say which columns are NULL. Then the texts, each with a byte behind it that stands in no UTF-8 and in no number.
+// Bytes may hold any; they come last, with their lengths among the texts; the last needs none. What NULL stands for does not matter.
 func rowText(t *change.Table, own []change.Column) (expression string, ok bool) {
 	var nulls, lengths, texts, points, bytes []string
 	for i := range t.Columns {
@@ -43,34 +43,41 @@ func rowText(t *change.Table, own []change.Column) (expression string, ok bool) 
 		if kind == noText || kind != kindOfText(&t.Columns[i]) {
 			return "", false
 		}
-		name := QuoteName(c.Name)
-		if t.Columns[i].Nullable {
+		name, nullable := QuoteName(c.Name), t.Columns[i].Nullable
+		if nullable {
 			nulls = append(nulls, fmt.Sprintf("ISNULL(%s)*%d", name, 1<<(len(nulls)%nullsPerNumber)))
 		}
 		switch kind {
 		case realText:
-			if t.Columns[i].Nullable {
-				name = "IFNULL(" + name + ",0)"
-			}
-			points = append(points, name)
+			points = append(points, instead(nullable, name, "0"))
 		case bytesText:
-			lengths, bytes = append(lengths, "LENGTH("+name+")"), append(bytes, name)
+			lengths, bytes = append(lengths, instead(nullable, "LENGTH("+name+")", "0")), append(bytes, instead(nullable, name, "''"))
 		default:
-			texts = append(texts, textOf(c, name))
+			texts = append(texts, instead(nullable, textOf(c, name), "''"))
 		}
 	}
-	parts := []string{"CAST(x'FF' AS BINARY)"} // a literal would be taken for text
 	for some := range slices.Chunk(nulls, nullsPerNumber) {
-		parts = append(parts, strings.Join(some, "+"))
+		points = append(points, strings.Join(some, "+"))
 	}
-	parts = append(append(parts, lengths[:max(len(lengths)-1, 0)]...), texts...)
 	if len(points)%2 == 1 {
 		points = append(points, "0")
 	}
+	parts := []string{"CAST('' AS BINARY)"} // what comes first says that all of it is bytes
 	for pair := range slices.Chunk(points, 2) {
 		parts = append(parts, "POINT("+strings.Join(pair, ",")+")")
 	}
-	return "CONCAT_WS(" + strings.Join(append(parts, bytes...), ",") + ")", true
+	for _, text := range append(lengths[:max(len(lengths)-1, 0)], texts...) {
+		parts = append(parts, text, "x'FF'")
+	}
+	return "CONCAT(" + strings.Join(append(parts, bytes...), ",") + ")", true
+}
+
+// instead gives an expression that may be NULL a value.
+func instead(nullable bool, expression, value string) string {
+	if !nullable {
+		return expression
+	}
+	return "IFNULL(" + expression + "," + value + ")"
 }
 
 // textKind says how a column's value gets into a row's text. Two columns of one kind have the same text for the same value.

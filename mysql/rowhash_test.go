@@ -35,7 +35,7 @@ var hashRows = []string{
 	"d=0.1e0", "d=0.10000000000000002e0", "d=1.7976931348623157e308", "e='2026-05-06 07:08:09.123457'", "e=NULL", "f=1.51", "f=NULL", "g='y'", "g=NULL", "h='p'", "h=''", "h=NULL",
 	"i=b'0100'", "i=NULL", "i=NULL l=NULL", "j=NULL", "j='null'", `j='{"k": [1, "x  y"]}'`, `j='{"k": [1.0, "x y"]}'`, "k=0.1e0", "k=0.10000001e0", "k=-0e0", "k=NULL",
 	"l=NULL", "l=6", "l=6 m=5", "l=56 m=6", "l=5 m=66", "l=-5", "m=9223372036854775807", "a='é' b='é'", "a='é' b='e'", "a='é' b='e '", "a='\U0001f600'", "a='5' b='5'", "a='5' b=NULL",
-	"a=NULL b='5'", "a=NULL b=NULL", "a=NULL c=NULL", "b=NULL c=NULL", "a='0'", "a='1'",
+	"a=NULL b='5'", "a=NULL b=NULL", "a=NULL c=NULL", "b=NULL c=NULL", "a='0'", "a='1'", "l=NULL m=5", "l=0", "f=0", "f=0 l=0", "f=NULL l=NULL", "e=NULL f=NULL", "c=NULL c2=x''", "c=x'' c2=NULL", "c=x'' c2=x''",
 }
 
 // hashValues writes the row of the change as a list of literals.
