@@ -1,7 +1,9 @@
 package mysql
 
 import (
+	"math"
 	"testing"
+	"time"
 
 	"github.com/sluice-cdc/sluice/change"
 )
@@ -55,6 +57,49 @@ func TestKeyLiteral(t *testing.T) {
 	} {
 		if got, err := KeyLiteral(&bad.column, bad.value); err == nil {
 			t.Errorf("%s %v gives %s", bad.column.Type, bad.value, got)
+		}
+	}
+}
+
+// TestValueOf: what the driver has already made a number is the same value as its text.
+func TestValueOf(t *testing.T) {
+	for _, c := range []struct {
+		column change.Column
+		field  any
+		text   string
+	}{
+		{change.Column{Type: change.TinyInt}, int64(-128), "-128"},
+		{change.Column{Type: change.Int, Unsigned: true}, int64(4294967295), "4294967295"},
+		{change.Column{Type: change.BigInt, Unsigned: true}, uint64(1<<64 - 1), "18446744073709551615"},
+		{change.Column{Type: change.BigInt}, int64(-1 << 63), "-9223372036854775808"},
+		{change.Column{Type: change.Year}, int64(2155), "2155"},
+		{change.Column{Type: change.Float}, -0.10000000149011612, "-0.10000000149011612"},
+		{change.Column{Type: change.Double}, math.Copysign(0, -1), "-0"},
+		{change.Column{Type: change.Decimal}, []byte("007.50"), "007.50"},
+		{change.Column{Type: change.Int}, []byte("12"), "12"}, // an expression's type may be another
+		{change.Column{Type: change.VarChar}, []byte{}, ""},
+		{change.Column{Type: change.Blob}, []byte{0}, "\x00"},
+	} {
+		want, err := ParseText(&c.column, []byte(c.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := valueOf(&c.column, c.field); err != nil || !got.Equal(want) || (got.Bytes == nil) != (want.Bytes == nil) {
+			t.Errorf("%s %v is %v (%v), its text %v", c.column.Type, c.field, got, err, want)
+		}
+	}
+	if v, err := valueOf(&change.Column{Type: change.Int}, nil); err != nil || !v.IsNull() {
+		t.Errorf("NULL is %v (%v)", v, err)
+	}
+	for _, bad := range []struct {
+		column change.Column
+		field  any
+	}{
+		{change.Column{Type: change.BigInt, Unsigned: true}, int64(-1)}, {change.Column{Type: change.BigInt}, uint64(1 << 63)},
+		{change.Column{Type: change.VarChar}, int64(1)}, {change.Column{Type: change.Int}, 1.5}, {change.Column{Type: change.DateTime}, time.Now()},
+	} {
+		if v, err := valueOf(&bad.column, bad.field); err == nil {
+			t.Errorf("%s from %T %v is %v", bad.column.Type, bad.field, bad.field, v)
 		}
 	}
 }

@@ -2,106 +2,239 @@ package mysql
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/testbed"
 )
 
-// hashRows are rows that differ in one delicate thing each.
-var hashRows = []string{
-	"'a', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a#b', 'c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a ', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'A', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"NULL, 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'b#c', NULL, x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'0103', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'010200', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', NULL, 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'0102', '-0', '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'0102', 4.9e-320, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123457', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.51, 'x', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'y', 'p,q', b'0101', 0.1",
-	"'a', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p', b'0101', 0.1",
-	"'a', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0100', 0.1",
-	"'a', 'b#c', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.10000001",
-	"'é', 'é', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
-	"'é', 'e', x'0102', 0e0, '2026-05-06 07:08:09.123456', 1.50, 'x', 'p,q', b'0101', 0.1",
+// hashTables are two tables of the same columns, the second with other types, charsets and collations.
+var hashTables = map[string]string{
+	"plain": `a VARCHAR(20) CHARACTER SET utf8mb4, b VARCHAR(20) CHARACTER SET latin1, c VARBINARY(60), c2 VARBINARY(60), d DOUBLE, d2 DOUBLE NOT NULL, d3 DOUBLE,
+		e TIMESTAMP(6) NULL, f DECIMAL(8,2), g ENUM('x','y'), h SET('p','q'), i BIT(4), j JSON, k FLOAT, l INT, m BIGINT NOT NULL`,
+	"other": `a VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, b TEXT CHARACTER SET utf16 COLLATE utf16_unicode_ci, c BLOB, c2 LONGBLOB, d DOUBLE, d2 DOUBLE NOT NULL,
+		d3 DOUBLE, e TIMESTAMP(6) NULL, f DECIMAL(12,2), g VARCHAR(9), h VARCHAR(9) CHARACTER SET gbk, i BIT(9), j JSON, k DOUBLE, l BIGINT, m BIGINT NOT NULL`,
 }
 
-// TestRowHash: rows that differ have different hashes, and equal rows the same on every server, in other charsets and collations too.
-func TestRowHash(t *testing.T) {
-	tables := map[string]string{
-		"plain": `a VARCHAR(20) CHARACTER SET utf8mb4, b VARCHAR(20) CHARACTER SET latin1, c VARBINARY(20), d DOUBLE, e TIMESTAMP(6) NULL, f DECIMAL(8,2),
-			g ENUM('x','y'), h SET('p','q'), i BIT(4), k FLOAT`,
-		"other": `a VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, b TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci, c BLOB, d DOUBLE, e TIMESTAMP(6) NULL,
-			f DECIMAL(12,2), g VARCHAR(9), h VARCHAR(9) CHARACTER SET latin1, i BIT(9), k FLOAT`,
+var hashColumns = []string{"a", "b", "c", "c2", "d", "d2", "d3", "e", "f", "g", "h", "i", "j", "k", "l", "m"}
+
+// hashBase is a row, and hashRows are what makes others of it: each differs from every other in something delicate.
+var hashBase = map[string]string{"a": "'a'", "b": "'b#c'", "c": "x'0102'", "c2": "x'03'", "d": "0e0", "d2": "1.5e0", "d3": "NULL", "e": "'2026-05-06 07:08:09.123456'",
+	"f": "1.50", "g": "'x'", "h": "'p,q'", "i": "b'0101'", "j": `'{"k": [1, "x y"]}'`, "k": "0.5e0", "l": "5", "m": "6"}
+
+var hashRows = []string{
+	"", "a='a#b' b='c'", "a='a '", "a='A'", "a=''", "a=NULL", "a='b#c' b=NULL", "a=NULL b='b#ca'", "a='b#c' b='a'",
+	"c=x'0103'", "c=x'010200'", "c=NULL", "c=x''", "c2=NULL", "c2=x''", "c=x'010203' c2=x''", "c=x'01' c2=x'0203'", "c=x'0102FF03' c2=x''", "c=x'0102FF' c2=x'03'", "c=x'01' c2=x'02FF03'",
+	"c=x'0102' c2=x'03FF04'", "c=x'0102FF03' c2=x'04'",
+	"c=NULL c2=x'0102FF03'", "c=x'0102FF03' c2=NULL", "c=NULL c2=NULL", "d=-0e0", "d=4.9e-320", "d=NULL", "d2=0e0", "d=1.5e0 d2=0e0", "d=NULL d2=0e0", "d=NULL d3=0e0", "d3=0e0", "d3=-0e0",
+	"d=0.1e0", "d=0.10000000000000002e0", "d=1.7976931348623157e308", "e='2026-05-06 07:08:09.123457'", "e=NULL", "f=1.51", "f=NULL", "g='y'", "g=NULL", "h='p'", "h=''", "h=NULL",
+	"i=b'0100'", "i=NULL", "i=NULL l=NULL", "j=NULL", "j='null'", `j='{"k": [1, "x  y"]}'`, `j='{"k": [1.0, "x y"]}'`, "k=0.1e0", "k=0.10000001e0", "k=-0e0", "k=NULL",
+	"l=NULL", "l=6", "l=6 m=5", "l=56 m=6", "l=5 m=66", "l=-5", "m=9223372036854775807", "a='é' b='é'", "a='é' b='e'", "a='é' b='e '", "a='\U0001f600'", "a='5' b='5'", "a='5' b=NULL",
+	"a=NULL b='5'", "a=NULL b=NULL", "a=NULL c=NULL", "b=NULL c=NULL", "a='0'", "a='1'", "l=NULL m=5", "l=0", "f=0", "f=0 l=0", "f=NULL l=NULL", "e=NULL f=NULL", "c=NULL c2=x''", "c=x'' c2=NULL", "c=x'' c2=x''",
+}
+
+// hashValues writes the row of the change as a list of literals.
+func hashValues(change string) string {
+	row := maps.Clone(hashBase)
+	for change != "" {
+		at := strings.IndexByte(change, '=')
+		end := at + 1 + strings.IndexByte(change[at+1:]+" ", ' ')
+		for next := end; next < len(change); end = next { // a blank within a literal
+			if eq := strings.IndexByte(change[end:], '='); eq >= 0 && slices.Contains(hashColumns, change[end+1:end+eq]) {
+				break
+			}
+			if next = strings.IndexByte(change[end+1:]+" ", ' ') + end + 1; next > len(change) {
+				next = len(change)
+			}
+		}
+		row[change[:at]] = change[at+1 : end]
+		change = strings.TrimPrefix(change[end:], " ")
 	}
-	var first []string
-	for _, version := range []testbed.MySQLVersion{testbed.MySQL97, testbed.MySQL80} {
-		server := start(t, version)
-		db, facts := open(t, server, "app")
-		ctx := context.Background()
-		conn, err := db.Conn(ctx)
-		if err != nil {
+	list := make([]string, len(hashColumns))
+	for i, c := range hashColumns {
+		list[i] = row[c]
+	}
+	return strings.Join(list, ",")
+}
+
+// hashBed is a session as verify has it.
+func hashBed(t *testing.T, server *testbed.MySQL) (db *sql.DB, facts *Facts, conn *sql.Conn) {
+	db, facts = open(t, server, "app")
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	for _, s := range []string{"DROP DATABASE IF EXISTS rowhash", "CREATE DATABASE rowhash CHARACTER SET utf8mb4", "SET time_zone = '+00:00', sql_mode = ''"} {
+		hashExec(t, conn, s)
+	}
+	return db, facts, conn
+}
+
+func hashExec(t *testing.T, conn *sql.Conn, statement string) {
+	t.Helper()
+	if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+		t.Fatalf("%.200s: %v", statement, err)
+	}
+}
+
+// loadHashed loads a table without its id, which alone would make rows differ.
+func loadHashed(t *testing.T, db *sql.DB, facts *Facts, name string) *change.Table {
+	t.Helper()
+	table, _, err := LoadTable(context.Background(), db, facts, change.TableName{DB: "rowhash", Name: name}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.Columns = table.Columns[1:]
+	return table
+}
+
+func hashStrings(t *testing.T, conn *sql.Conn, query string) (list []string) {
+	t.Helper()
+	rows, err := conn.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%.300s: %v", query, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []string{"DROP DATABASE IF EXISTS rowhash", "CREATE DATABASE rowhash CHARACTER SET utf8mb4", "SET time_zone = '+00:00', sql_mode = ''"} {
-			if _, err := conn.ExecContext(ctx, s); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(tables)) {
-			if _, err := conn.ExecContext(ctx, "CREATE TABLE rowhash."+name+" (id INT NOT NULL PRIMARY KEY, "+tables[name]+")"); err != nil {
-				t.Fatal(err)
-			}
+		list = append(list, text)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// TestRowHash: rows that differ have different hashes, and equal rows the same on every server, in other charsets, collations and types too.
+func TestRowHash(t *testing.T) {
+	var first []string
+	for _, version := range []testbed.MySQLVersion{testbed.MySQL97, testbed.MySQL80} {
+		db, facts, conn := hashBed(t, start(t, version))
+		tables := map[string]*change.Table{}
+		for name, columns := range hashTables {
+			hashExec(t, conn, "CREATE TABLE rowhash."+name+" (id INT NOT NULL PRIMARY KEY, "+columns+")")
 			for i, row := range hashRows {
-				if _, err := conn.ExecContext(ctx, fmt.Sprintf("INSERT INTO rowhash.%s VALUES (%d, %s)", name, i, row)); err != nil {
-					t.Fatalf("%s: %v", row, err)
-				}
+				hashExec(t, conn, fmt.Sprintf("INSERT INTO rowhash.%s VALUES (%d, %s)", name, i, hashValues(row)))
 			}
-			table, _, err := LoadTable(ctx, db, facts, change.TableName{DB: "rowhash", Name: name}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			table.Columns = table.Columns[1:] // the id alone would make them differ
-			expression, ok := RowHash(table, table.Columns)
+			tables[name] = loadHashed(t, db, facts, name)
+		}
+		hashExec(t, conn, "UPDATE rowhash.other AS o JOIN rowhash.plain AS p ON p.id = o.id SET o.k = p.k") // what the FLOAT has kept of it
+		for name, table := range tables {
+			text, ok := rowText(tables["plain"], table.Columns)
 			if !ok {
-				t.Fatal("no expression")
+				t.Fatalf("no expression for %s", name)
 			}
-			rows, err := conn.QueryContext(ctx, "SELECT "+expression+" FROM rowhash."+name+" ORDER BY id")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var hashes []string
-			for rows.Next() {
-				var hash string
-				if err := rows.Scan(&hash); err != nil {
-					t.Fatal(err)
+			hashes := hashStrings(t, conn, "SELECT HEX("+rowHash(text)+") FROM rowhash."+name+" ORDER BY id")
+			for i, hash := range hashes {
+				if at := slices.Index(hashes, hash); at < i {
+					t.Errorf("%s, %s: (%s) and (%s) have one hash", version, name, hashRows[at], hashRows[i])
 				}
-				if at := slices.Index(hashes, hash); at >= 0 {
-					t.Errorf("%s, %s: (%s) and (%s) have one hash", version, name, hashRows[at], hashRows[len(hashes)])
+				if len(hash) != 64 {
+					t.Fatalf("%s, %s: a hash of %d digits", version, name, len(hash))
 				}
-				hashes = append(hashes, hash)
-			}
-			if err := rows.Err(); err != nil {
-				t.Fatal(err)
 			}
 			if first == nil {
 				first = hashes
 			}
 			for i := range first {
 				if first[i] != hashes[i] {
-					t.Errorf("%s, %s: (%s) has another hash than on %s", version, name, hashRows[i], testbed.MySQL97)
+					t.Errorf("%s, %s: (%s) has another hash than elsewhere", version, name, hashRows[i])
 				}
 			}
 		}
-		conn.Close()
+		sumsOfRows(t, conn, tables)
+	}
+}
+
+// sumsOfRows: the order of rows does not matter, and what one table has more, less or otherwise does, values that are swapped between two
+// rows too.
+func sumsOfRows(t *testing.T, conn *sql.Conn, tables map[string]*change.Table) {
+	sum := func(name, from string) string {
+		t.Helper()
+		list, ok := RowsHash(tables["plain"], tables[name].Columns)
+		if !ok {
+			t.Fatal("no list")
+		}
+		return hashStrings(t, conn, "SELECT CONCAT_WS(' ',"+list+") FROM "+from)[0]
+	}
+	want := sum("plain", "rowhash.plain")
+	if got := sum("other", "(SELECT * FROM rowhash.other ORDER BY id DESC LIMIT 1000) AS o"); got != want {
+		t.Errorf("in another order the rows' hash is %s, not %s", got, want)
+	}
+	if !strings.HasPrefix(want, fmt.Sprintf("%d ", len(hashRows))) {
+		t.Errorf("the hash of %d rows: %s", len(hashRows), want)
+	}
+	if a, b := sum("plain", "rowhash.plain WHERE id < 0"), sum("other", "rowhash.other WHERE id < 0"); a != b || !strings.HasPrefix(a, "0 ") {
+		t.Errorf("of no rows: %s and %s", a, b)
+	}
+	for i, s := range []string{"DELETE FROM rowhash.other WHERE id = 7", "INSERT INTO rowhash.other SELECT -1, " + hashValues("a='more'"),
+		"UPDATE rowhash.other SET l = IF(id = 3, 77, 5), m = 6 WHERE id IN (3, 4)", "UPDATE rowhash.other SET l = IF(id = 4, 77, 5) WHERE id IN (3, 4)"} {
+		was := sum("other", "rowhash.other")
+		hashExec(t, conn, s)
+		if is := sum("other", "rowhash.other"); is == was || is == want {
+			t.Errorf("statement %d changes nothing: %s", i, is)
+		}
+	}
+}
+
+// TestRowHashOfLongRows: of a row whose text is longer than a packet may be the server makes NULL. It must not count as equal.
+func TestRowHashOfLongRows(t *testing.T) {
+	server := start(t, testbed.MySQL97)
+	db, facts, conn := hashBed(t, server)
+	hashExec(t, conn, "SET GLOBAL max_allowed_packet = 1048576") // sessions that begin now have it
+	defer hashExec(t, conn, "SET GLOBAL max_allowed_packet = DEFAULT")
+	for _, name := range []string{"long_a", "long_b"} {
+		hashExec(t, conn, "CREATE TABLE rowhash."+name+" (id INT NOT NULL PRIMARY KEY, a LONGTEXT, b LONGTEXT)")
+		hashExec(t, conn, fmt.Sprintf("INSERT INTO rowhash.%s VALUES (1, REPEAT('x', 700000), REPEAT('%s', 700000)), (2, 'a', 'b')", name, name[5:]))
+	}
+	table := loadHashed(t, db, facts, "long_a")
+	list, ok := RowsHash(table, table.Columns)
+	if !ok {
+		t.Fatal("no list")
+	}
+	fresh, _ := open(t, server, "app")
+	short, err := fresh.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer short.Close()
+	var sums []string
+	for _, from := range []string{"long_a", "long_b", "long_a"} {
+		sums = append(sums, hashStrings(t, short, "SELECT CONCAT_WS(' ',"+list+") FROM rowhash."+from)[0])
+	}
+	if sums[0] == sums[1] || sums[0] == sums[2] || !strings.HasPrefix(sums[0], "2 ") {
+		t.Errorf("rows that are longer than a packet count as equal: %q", sums)
+	}
+	if a, b := hashStrings(t, short, "SELECT CONCAT_WS(' ',"+list+") FROM rowhash.long_a WHERE id = 2")[0],
+		hashStrings(t, short, "SELECT CONCAT_WS(' ',"+list+") FROM rowhash.long_b WHERE id = 2")[0]; a != b {
+		t.Errorf("equal rows: %s and %s", a, b)
+	}
+}
+
+// TestRowsHashRefuses: columns whose text is not the value, on either side.
+func TestRowsHashRefuses(t *testing.T) {
+	table := func(types ...change.Type) *change.Table {
+		t := &change.Table{}
+		for i, typ := range types {
+			t.Columns = append(t.Columns, change.Column{Name: fmt.Sprint("c", i), Type: typ, Charset: "utf8mb4"})
+		}
+		return t
+	}
+	for _, c := range []struct{ source, target change.Type }{
+		{change.Geometry, change.Geometry}, {change.Vector, change.Vector}, {change.VarChar, change.VarBinary}, {change.Blob, change.Text},
+		{change.JSON, change.LongText}, {change.Double, change.Decimal}, {change.Bit, change.Int},
+	} {
+		if list, ok := RowsHash(table(change.Int, c.source), table(change.Int, c.target).Columns); ok {
+			t.Errorf("%s and %s: %s", c.source, c.target, list)
+		}
 	}
 }

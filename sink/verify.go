@@ -9,8 +9,8 @@ import (
 
 // Scanner is the ability to read the target back, for verify.
 type Scanner interface {
-	// Scan calls each for every row of the table that the request names, in any order, one at a time; an error of
-	// each ends the scan and is returned. Markers of deleted rows are not rows. A request with bounds
+	// Scan calls each for every row of the table that the request names, in any order, one at a time; the row's values are valid until
+	// each returns. An error of each ends the scan and is returned. Markers of deleted rows are not rows. A request with bounds
 	// or keys that the target cannot serve is refused with errors.ErrUnsupported in the chain.
 	Scan(ctx context.Context, r Scan, each func(Row) error) error
 }
@@ -40,8 +40,8 @@ type Row struct {
 // Summer is the ability to have the target's own servers sum up the rows of a key range, so that they need not be sent. It is for
 // targets that are MySQL, hold the table's columns as they are, and hold every row in one known place, or in all.
 type Summer interface {
-	// Sums returns, for each shard that should hold all rows of the table, how many rows lie between the bounds and the sum of
-	// their hashes (mysql.RowHash). A table whose rows are spread is refused with errors.ErrUnsupported in the chain.
+	// Sums returns, for each shard that should hold all rows of the table, how many rows lie between the bounds and the hash of
+	// them all (mysql.RowsHash). A table whose rows are spread is refused with errors.ErrUnsupported in the chain.
 	Sums(ctx context.Context, r Scan) ([]RowSum, error)
 }
 
@@ -49,7 +49,7 @@ type Summer interface {
 type RowSum struct {
 	Shard string
 	Rows  int64
-	Sum   string // a whole number, in decimal; empty without rows
+	Sum   string // 256 bits in hexadecimal digits
 }
 
 // Shaper is the ability to say what the target should hold for a row of the source: none where the row is

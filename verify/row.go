@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -42,6 +43,7 @@ type Rows struct {
 	table  *change.Table
 	types  map[string]*change.Column // the source's, by name
 	orders map[*string]*order        // by the slice of column names, which is shared between rows
+	last   *order                    // the one used last
 	buffer []byte
 	key    []byte
 }
@@ -52,6 +54,7 @@ const ordersMax = 64
 // order is how rows with these columns are read.
 type order struct {
 	names  []string
+	named  []byte           // the hash of the names, sorted
 	sorted []int            // the columns in the order of their names
 	types  []*change.Column // by column; nil: none of the source's
 	key    []int            // the key's columns in key order
@@ -70,7 +73,11 @@ func (r *Rows) order(columns []string) (*order, error) {
 	if len(columns) == 0 {
 		return nil, fmt.Errorf("a row of %s without columns", r.table.TableName)
 	}
+	if o := r.last; o != nil && &o.names[0] == &columns[0] && len(o.names) == len(columns) {
+		return o, nil
+	}
 	if o := r.orders[&columns[0]]; o != nil && len(o.names) == len(columns) {
+		r.last = o
 		return o, nil
 	}
 	o := &order{names: columns, sorted: make([]int, len(columns)), types: make([]*change.Column, len(columns))}
@@ -78,6 +85,12 @@ func (r *Rows) order(columns []string) (*order, error) {
 		o.sorted[i], o.types[i] = i, r.types[name]
 	}
 	slices.SortFunc(o.sorted, func(a, b int) int { return strings.Compare(columns[a], columns[b]) })
+	var names []byte
+	for _, i := range o.sorted {
+		names = appendBytes(names, columns[i])
+	}
+	named := sumOf(names)
+	o.named = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, named.hi), named.lo)
 	for _, name := range r.table.KeyNames() {
 		at := slices.Index(columns, name)
 		if at < 0 {
@@ -88,7 +101,7 @@ func (r *Rows) order(columns []string) (*order, error) {
 	if len(r.orders) >= ordersMax {
 		clear(r.orders)
 	}
-	r.orders[&columns[0]] = o
+	r.orders[&columns[0]], r.last = o, o
 	return o, nil
 }
 
@@ -111,9 +124,8 @@ func (r *Rows) Sum(row *sink.Row) (Sum, error) {
 	if err != nil {
 		return Sum{}, err
 	}
-	b := appendBytes(r.buffer[:0], row.Shard)
+	b := append(appendBytes(r.buffer[:0], row.Shard), o.named...)
 	for _, i := range o.sorted {
-		b = appendBytes(b, o.names[i])
 		b = appendCanonical(b, o.types[i], row.Values[i])
 	}
 	r.buffer = b
@@ -139,23 +151,29 @@ func appendCanonical(dst []byte, c *change.Column, v change.Value) []byte {
 		return append(dst, tagNull)
 	case change.Float32, change.Float64:
 		return binary.BigEndian.AppendUint64(append(dst, tagFloat), v.Num)
-	case change.Int64, change.Uint64:
-		var number [24]byte
-		return appendBytes(append(dst, tagExact), v.Append(number[:0]))
 	}
-	text := v.Bytes
-	if c != nil {
-		text = plain(c.Type, text)
+	dst = append(dst, tagExact)
+	begin := len(dst)
+	dst = append(dst, 0, 0, 0, 0) // the length, known behind the value
+	switch {
+	case v.Kind == change.Int64 || v.Kind == change.Uint64:
+		dst = v.Append(dst)
+	case c != nil && c.Type == change.JSON:
+		dst = appendWithoutBlanks(dst, v.Bytes)
+	case c != nil:
+		dst = append(dst, plain(c.Type, v.Bytes)...)
+	default:
+		dst = append(dst, v.Bytes...)
 	}
-	return appendBytes(append(dst, tagExact), text)
+	binary.BigEndian.PutUint32(dst[begin:], uint32(len(dst)-begin-4))
+	return dst
 }
 
-// plain leaves out what does not belong to the value: zeros at the end of a fraction, zero bytes before a BIT's number, blanks
-// between the parts of a JSON text.
+// plain leaves out what does not belong to the value: zeros at the end of a fraction, zero bytes before a BIT's number.
 func plain(t change.Type, text []byte) []byte {
 	switch t {
 	case change.Decimal, change.Time, change.DateTime, change.Timestamp:
-		if slices.Contains(text, '.') {
+		if bytes.IndexByte(text, '.') >= 0 {
 			end := len(text)
 			for text[end-1] == '0' {
 				end--
@@ -169,31 +187,25 @@ func plain(t change.Type, text []byte) []byte {
 		for len(text) > 1 && text[0] == 0 {
 			text = text[1:]
 		}
-	case change.JSON:
-		return withoutBlanks(text)
 	}
 	return text
 }
 
-// withoutBlanks leaves out the blanks of a JSON text that stand outside its strings.
-func withoutBlanks(text []byte) []byte {
-	out := make([]byte, 0, len(text))
-	quoted := false
+// appendWithoutBlanks leaves out the blanks of a JSON text that stand outside its strings.
+func appendWithoutBlanks(dst, text []byte) []byte {
+	quoted, from := false, 0 // from: of what is not copied yet
 	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
-		case quoted && c == '\\' && i+1 < len(text):
-			out = append(out, c)
-			i++
-			c = text[i]
+		switch c := text[i]; {
 		case c == '"':
 			quoted = !quoted
+		case quoted && c == '\\':
+			i++ // what it escapes
 		case !quoted && (c == ' ' || c == '\n' || c == '\r' || c == '\t'):
-			continue
+			dst = append(dst, text[from:i]...)
+			from = i + 1
 		}
-		out = append(out, c)
 	}
-	return out
+	return append(dst, text[from:]...)
 }
 
 // appendKeyValue appends a key's value so that it can be read back as it is: the targets find rows by it.

@@ -26,20 +26,41 @@ const serverConnections = 40
 
 // Connect connects to a source's server. The caller closes it.
 func Connect(ctx context.Context, config mysql.Config) (*Server, error) {
-	db, err := mysql.Connect(ctx, config, mysql.Options{MaxConnections: serverConnections, Variables: map[string]string{
-		// Values in the spelling in which a target's are read: times in UTC, text in UTF-8, CHAR without its padding.
-		"time_zone": "'+00:00'", "sql_mode": "''", "autocommit": "1",
-		"net_write_timeout": "600", // seconds: what waits for the target must not lose its connection
-	}})
+	probe, err := mysql.Connect(ctx, config, mysql.Options{MaxConnections: 1})
 	if err != nil {
 		return nil, err
 	}
-	facts, err := mysql.ReadFacts(ctx, db)
+	defer probe.Close()
+	facts, err := mysql.ReadFacts(ctx, probe)
 	if err != nil {
-		db.Close()
 		return nil, config.Problem(err)
 	}
+	db, err := mysql.Open(config, mysql.Options{MaxConnections: serverConnections, Variables: sessionVariables(facts)})
+	if err != nil {
+		return nil, err
+	}
 	return &Server{config: config, facts: facts, db: db}, nil
+}
+
+// sessionVariables are what every session at a source has: values in the spelling in which a target's are read (times in UTC,
+// text in UTF-8, CHAR without its padding), no bound of time, and nothing seen that is older than the statement.
+func sessionVariables(f *mysql.Facts) map[string]string {
+	v := map[string]string{
+		"time_zone": "'+00:00'", "sql_mode": "''", "autocommit": "1",
+		"net_write_timeout": "600", // seconds: what waits for the target must not lose its connection
+	}
+	if f.Flavor == gtid.MariaDB {
+		v["max_statement_time"], v["tx_isolation"] = "0", "'READ-COMMITTED'"
+	} else {
+		v["max_execution_time"], v["transaction_isolation"] = "0", "'READ-COMMITTED'"
+	}
+	if f.IsMySQL(5, 7, 9) {
+		v["range_optimizer_max_mem_size"] = "0" // over its bound many keys would be a scan of the table
+	}
+	if f.Flavor != gtid.MySQL || !f.GTIDMode {
+		v["innodb_lock_wait_timeout"] = "10" // the rows of keys are read with a lock there: see rowsOf
+	}
+	return v
 }
 
 // Close closes the connections.
@@ -82,23 +103,6 @@ func (s *Server) session(ctx context.Context) (*session, error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return nil, s.config.Problem(err)
-	}
-	unlimited := "SET SESSION max_execution_time = 0"
-	if s.facts.Flavor == gtid.MariaDB {
-		unlimited = "SET SESSION max_statement_time = 0"
-	}
-	sets := []string{unlimited, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"}
-	if s.facts.IsMySQL(5, 7, 9) {
-		sets = append(sets, "SET SESSION range_optimizer_max_mem_size = 0") // over its bound many keys would be a scan of the table
-	}
-	if lock := lockPatience(s.facts); lock != "" {
-		sets = append(sets, lock)
-	}
-	for _, set := range sets {
-		if _, err := conn.ExecContext(ctx, set); err != nil {
-			conn.Close()
-			return nil, s.config.Problem(err)
-		}
 	}
 	return &session{server: s, conn: conn}, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql"
-	"github.com/sluice-cdc/sluice/mysql/gtid"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -85,7 +84,7 @@ func (st *sourceTable) sum(ctx context.Context, x *session, after, through []cha
 	if err != nil {
 		return sum, err
 	}
-	query := fmt.Sprintf("SELECT COUNT(*),COALESCE(SUM(%s),'') FROM %s WHERE %s", st.hash, st.from, condition)
+	query := fmt.Sprintf("SELECT %s FROM %s WHERE %s", st.hash, st.from, condition)
 	err = x.conn.QueryRowContext(ctx, query).Scan(&sum.Rows, &sum.Sum)
 	return sum, x.server.config.Problem(err)
 }
@@ -135,10 +134,10 @@ func (t *tableRun) summed(ctx context.Context, c *chunk) (equal bool, err error)
 // summable reports whether the servers can sum up the table's rows: the target says so by doing it.
 func (t *tableRun) summable(ctx context.Context) (bool, error) {
 	summer, ok := t.run.Target.(sink.Summer)
-	if !ok || t.run.ByRows || t.source.server.facts.Flavor != gtid.MySQL {
+	if !ok || t.run.ByRows || !t.source.server.facts.IsMySQL(8, 0, 1) {
 		return false, nil
 	}
-	if t.source.hash, ok = mysql.RowHash(t.table, t.source.types); !ok {
+	if t.source.hash, ok = mysql.RowsHash(t.table, t.source.types); !ok {
 		return false, nil
 	}
 	t.summer = summer

@@ -72,16 +72,15 @@ func (t *tableRun) compare(ctx context.Context) error {
 	return err
 }
 
-// chunk is a key range with what the source has in it.
+// chunk is a key range.
 type chunk struct {
 	number  int
 	after   []change.Value // nil: from the first key
 	through []change.Value // nil: to the last, and whatever the target has beyond
-	deltas  *Deltas
-	result  TableResult // of this range
+	result  TableResult    // of this range
 }
 
-// ranges compares key range by key range: the source is read along its key, and each range of it is read at the target by workers. The
+// ranges compares key range by key range, several side by side: where each ends is found by walking along the key at the source. The
 // target compares the bounds by its own collation, which may be another: then rows differ at first and are settled one by one, but
 // none is left out, for the ranges cover everything in any order.
 func (t *tableRun) ranges(ctx context.Context) error {
@@ -116,49 +115,32 @@ func (t *tableRun) ranges(ctx context.Context) error {
 	return err
 }
 
-// walk reads the source and hands out its ranges.
+// walk finds the ranges and hands them out.
 func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 	x, err := t.source.server.session(ctx)
 	if err != nil {
 		return err
 	}
-	defer x.abandon()
-	reader := NewRows(t.table)
+	defer x.close()
+	rows := t.run.chunkRows()
 	for number, after := t.place.Chunk, t.place.after(); ; number++ {
-		c := &chunk{number: number, after: after}
-		if t.summer != nil { // the rows are read only if the sums differ
-			c.through, err = t.source.keyAfter(ctx, x, after, t.run.chunkRows())
-		} else {
-			c.deltas = NewDeltas(t.run.chunkRows())
-			c.through, err = t.source.rowsAfter(ctx, x, after, t.run.chunkRows(), func(values []change.Value) error { return t.wantIn(c, reader, values) })
-		}
+		through, err := t.source.keyAfter(ctx, x, after, rows)
 		if err != nil {
 			return err
 		}
-		rows, through := c.result.SourceRows, c.through // the chunk is a worker's from now on
-		if t.summer != nil && through != nil {
-			rows = int64(t.run.chunkRows())
-		}
 		select {
-		case chunks <- c:
+		case chunks <- &chunk{number: number, after: after, through: through}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		}
-		if err := t.run.pace.wait(ctx, rows); err != nil {
-			return err
 		}
 		if through == nil {
 			return nil
 		}
+		if err := t.run.pace.wait(ctx, int64(rows)); err != nil {
+			return err
+		}
 		after = through
 	}
-}
-
-// wantIn adds a row of the source to its range.
-func (t *tableRun) wantIn(c *chunk, reader *Rows, values []change.Value) error {
-	c.result.SourceRows++
-	t.rows.Add(1)
-	return t.want(reader, c.deltas, values, nil)
 }
 
 // want adds a row of the source, in all its places, if the key is one of those asked for.
@@ -201,12 +183,9 @@ func found(reader *Rows, d *Deltas, row *sink.Row, ask func(key []byte) bool) er
 // oneRange compares one range, and settles what differs.
 func (t *tableRun) oneRange(ctx context.Context, c *chunk) error {
 	equal := false
-	if c.deltas == nil {
+	if t.summer != nil {
 		var err error
-		if equal, err = t.summed(ctx, c); err == nil && !equal {
-			err = t.readRange(ctx, c)
-		}
-		if err != nil {
+		if equal, err = t.summed(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -223,32 +202,36 @@ func (t *tableRun) oneRange(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// readRange reads a range at the source whose sums are not the same.
-func (t *tableRun) readRange(ctx context.Context, c *chunk) error {
+// compareRange compares a range row by row.
+func (t *tableRun) compareRange(ctx context.Context, c *chunk) error {
+	reader, deltas := NewRows(t.table), NewDeltas(t.run.chunkRows())
+	if err := t.readRange(ctx, c, reader, deltas); err != nil {
+		return err
+	}
+	request := sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through}
+	err := t.scanner.Scan(ctx, request, func(row sink.Row) error {
+		c.result.TargetRows++
+		return found(reader, deltas, &row, nil)
+	})
+	if err != nil {
+		return fmt.Errorf("read %s at the target: %w", t.table, err)
+	}
+	return t.settle(ctx, deltas.Keys(), &c.result)
+}
+
+// readRange reads a range at the source.
+func (t *tableRun) readRange(ctx context.Context, c *chunk, reader *Rows, deltas *Deltas) error {
 	x, err := t.source.server.session(ctx)
 	if err != nil {
 		return err
 	}
 	defer x.close()
-	reader := NewRows(t.table)
-	c.deltas = NewDeltas(t.run.chunkRows())
-	return t.source.rowsBetween(ctx, x, c.after, c.through, func(values []change.Value) error { return t.wantIn(c, reader, values) })
-}
-
-// compareRange compares a range row by row.
-func (t *tableRun) compareRange(ctx context.Context, c *chunk) error {
-	reader := NewRows(t.table)
-	request := sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through}
-	err := t.scanner.Scan(ctx, request, func(row sink.Row) error {
-		c.result.TargetRows++
-		return found(reader, c.deltas, &row, nil)
+	err = t.source.rowsBetween(ctx, x, c.after, c.through, func(values []change.Value) error {
+		c.result.SourceRows++
+		return t.want(reader, deltas, values, nil)
 	})
-	if err != nil {
-		return fmt.Errorf("read %s at the target: %w", t.table, err)
-	}
-	keys := c.deltas.Keys()
-	c.deltas = nil
-	return t.settle(ctx, keys, &c.result)
+	t.rows.Add(c.result.SourceRows)
+	return err
 }
 
 // errTooMany says that a pass holds more keys than it may.

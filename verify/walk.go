@@ -10,7 +10,6 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql"
-	"github.com/sluice-cdc/sluice/mysql/gtid"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -24,7 +23,7 @@ type sourceTable struct {
 	key    []keyColumn   // in the order of the index
 	rows   int64         // the engine's estimate
 	types  []change.Column
-	hash   string // of a row, as the server computes it; empty: it does not
+	hash   string // of rows, as the server is to select it; empty: it does not
 }
 
 // keyColumn is one column of the key.
@@ -168,31 +167,7 @@ func (st *sourceTable) rowsOf(ctx context.Context, x *session, keys [][]change.V
 const keysPerQuery = 200
 
 func (st *sourceTable) query(ctx context.Context, x *session, statement string, each func([]change.Value) error) error {
-	rows, err := x.conn.QueryContext(ctx, statement)
-	if err != nil {
-		return x.server.config.Problem(err)
-	}
-	defer rows.Close()
-	fields := make([]sql.RawBytes, len(st.types))
-	into := make([]any, len(fields))
-	for i := range fields {
-		into[i] = &fields[i]
-	}
-	values := make([]change.Value, len(fields))
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		for i := range fields {
-			if values[i], err = mysql.ParseText(&st.types[i], fields[i]); err != nil {
-				return fmt.Errorf("column %s of %s: %w", st.types[i].Name, st.table, err)
-			}
-		}
-		if err := each(values); err != nil {
-			return err
-		}
-	}
-	return x.server.config.Problem(rows.Err())
+	return x.server.config.Problem(mysql.SelectRows(ctx, x.conn, statement, st.types, each))
 }
 
 // published says which columns of the schema go wherever a row goes: the values of a row of the source, with its names.
@@ -210,12 +185,4 @@ func shaped(shaper sink.Shaper, source string, t *change.Table, names []string, 
 		return []sink.Row{{Columns: names, Values: values}}, nil
 	}
 	return shaper.Shape(source, t, values)
-}
-
-// lockPatience is how long a row's lock may take to come, on servers whose rows are read with one.
-func lockPatience(f *mysql.Facts) string {
-	if f.Flavor == gtid.MySQL && f.GTIDMode {
-		return ""
-	}
-	return "SET SESSION innodb_lock_wait_timeout = 10"
 }

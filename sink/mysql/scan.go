@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	scanRows = 2000 // of one query: a long one would hold an old read view and a connection
+	scanRows = 20_000 // of one query: a long one would hold an old read view and a connection
 	scanKeys = 200
 )
 
@@ -26,8 +26,7 @@ func (t *Target) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) erro
 		return err
 	}
 	for _, st := range tab.shards {
-		scan := &scanner{table: tab, shardTable: st, columns: columnNames(tab.schema), each: each}
-		if err := scan.run(ctx, r); err != nil {
+		if err := newScanner(tab, st, each).run(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -48,11 +47,29 @@ type scanner struct {
 	table   *table
 	columns []string
 	each    func(sink.Row) error
-	sources map[string]string // names by number
+	sources map[int64]string // names by number
+
+	list     string          // what is selected
+	selected []change.Column // its columns: the table's, the row's version, its source's number
+}
+
+// newScanner returns one that has read nothing.
+func newScanner(tab *table, st *shardTable, each func(sink.Row) error) *scanner {
+	s := &scanner{table: tab, shardTable: st, columns: columnNames(tab.schema), each: each, sources: make(map[int64]string)}
+	list := make([]string, 0, len(st.all)+2)
+	for i := range st.all {
+		list = append(list, server.SelectText(&st.all[i]))
+	}
+	version, origin := "0", "0"
+	if st.version != "" {
+		version, origin = st.version, st.origin
+	}
+	s.list = strings.Join(append(list, "CAST("+version+" AS SIGNED)", "CAST("+origin+" AS SIGNED)"), ",")
+	s.selected = append(slices.Clone(st.all), change.Column{Name: "version", Type: change.BigInt}, change.Column{Name: "source", Type: change.BigInt})
+	return s
 }
 
 func (s *scanner) run(ctx context.Context, r sink.Scan) error {
-	s.sources = make(map[string]string)
 	if s.version != "" {
 		if err := s.loadSources(ctx); err != nil {
 			return err
@@ -124,16 +141,7 @@ func orderedLiteral(v change.Value, c *change.Column) string {
 
 // read runs one query and returns the key of its last row, nil where there were fewer than limit.
 func (s *scanner) read(ctx context.Context, condition string, limit int) (last []change.Value, err error) {
-	query := "SELECT "
-	for i := range s.all {
-		query += server.SelectText(&s.all[i]) + ","
-	}
-	if s.version != "" {
-		query += s.version + "," + s.origin
-	} else {
-		query += "0,0"
-	}
-	query += " FROM " + s.quoted + " WHERE (" + condition + ") ORDER BY " + quoteNames(s.keyNames())
+	query := "SELECT " + s.list + " FROM " + s.quoted + " WHERE (" + condition + ") ORDER BY " + quoteNames(s.keyNames())
 	if limit >= 0 {
 		query += " LIMIT " + strconv.Itoa(limit)
 	}
@@ -144,17 +152,15 @@ func (s *scanner) read(ctx context.Context, condition string, limit int) (last [
 	defer c.release()
 	found := 0
 	var broken error // each's, which is not the server's
-	err = c.query(ctx, []byte(query), func(fields []sql.RawBytes) error {
-		row, err := s.row(fields)
-		if err != nil {
-			return err
-		}
+	err = server.SelectRows(ctx, c.conn, query, s.selected, func(values []change.Value) error {
 		if found++; found == limit {
 			for _, column := range s.table.schema.Key {
-				last = append(last, row.Values[column])
+				v := values[column]
+				v.Bytes = slices.Clone(v.Bytes)
+				last = append(last, v)
 			}
 		}
-		broken = s.each(row)
+		broken = s.each(s.row(values))
 		return broken
 	})
 	if broken != nil {
@@ -171,32 +177,11 @@ func (s *scanner) keyNames() []string {
 	return names
 }
 
-// row reads one row into memory of its own.
-func (s *scanner) row(fields []sql.RawBytes) (sink.Row, error) {
-	row := sink.Row{Shard: s.shard.config.Name, Columns: s.columns, Values: make([]change.Value, len(s.all))}
-	size := 0
-	for i := range s.all {
-		size += len(fields[i])
-	}
-	bytes := make([]byte, 0, size)
-	for i := range s.all {
-		text := []byte(fields[i])
-		if text != nil {
-			bytes = append(bytes, text...)
-			text = bytes[len(bytes)-len(text) : len(bytes) : len(bytes)]
-		}
-		v, err := server.ParseText(&s.all[i], text)
-		if err != nil {
-			return row, fmt.Errorf("column %s of %s: %w", s.all[i].Name, s.name, err)
-		}
-		row.Values[i] = v
-	}
-	version, err := strconv.ParseInt(string(fields[len(s.all)]), 10, 64)
-	if err != nil {
-		return row, err
-	}
-	row.Version, row.Source = change.Version(version), s.sourceOf(string(fields[len(s.all)+1]))
-	return row, nil
+// row makes a row of what is selected.
+func (s *scanner) row(values []change.Value) sink.Row {
+	n := len(s.all)
+	return sink.Row{Shard: s.shard.config.Name, Columns: s.columns, Values: values[:n:n],
+		Version: change.Version(values[n].Int()), Source: s.sourceOf(values[n+1].Int())}
 }
 
 // loadSources reads the names of the sources' numbers. They are few, and while rows come the connection can be asked nothing.
@@ -206,8 +191,9 @@ func (s *scanner) loadSources(ctx context.Context) error {
 		return err
 	}
 	err = queryRows(ctx, db, "SELECT id,name FROM "+s.shard.qualify(sourceTable), func(fields []sql.RawBytes) error {
-		s.sources[string(fields[0])] = string(fields[1])
-		return nil
+		number, err := strconv.ParseInt(string(fields[0]), 10, 64)
+		s.sources[number] = string(fields[1])
+		return err
 	})
 	if server.ErrorNumber(err) == errorNoTable {
 		return nil
@@ -216,14 +202,14 @@ func (s *scanner) loadSources(ctx context.Context) error {
 }
 
 // sourceOf returns the name of a source's number.
-func (s *scanner) sourceOf(number string) string {
-	if number == "0" {
+func (s *scanner) sourceOf(number int64) string {
+	if number == 0 {
 		return ""
 	}
 	if name, ok := s.sources[number]; ok {
 		return name
 	}
-	return "number " + number
+	return "number " + strconv.FormatInt(number, 10)
 }
 
 // Shape says in which shards a row of the source belongs.

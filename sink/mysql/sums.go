@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	server "github.com/sluice-cdc/sluice/mysql"
-	"github.com/sluice-cdc/sluice/mysql/gtid"
 	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/sink"
 )
@@ -34,10 +33,10 @@ func (t *Target) Sums(ctx context.Context, r sink.Scan) ([]sink.RowSum, error) {
 		if err != nil {
 			return nil, err
 		}
-		if facts.Flavor != gtid.MySQL {
-			return nil, fmt.Errorf("%s is no MySQL: %w", st.shard.where(), errors.ErrUnsupported)
+		if !facts.IsMySQL(8, 0, 1) {
+			return nil, fmt.Errorf("%s is no MySQL 8: %w", st.shard.where(), errors.ErrUnsupported)
 		}
-		hash, ok := server.RowHash(r.Table, st.all)
+		hash, ok := server.RowsHash(r.Table, st.all)
 		if !ok {
 			return nil, fmt.Errorf("the text of a column of %s is not exact: %w", r.Table, errors.ErrUnsupported)
 		}
@@ -70,7 +69,7 @@ func (s *scanner) sum(ctx context.Context, r sink.Scan, hash string) (sink.RowSu
 	if err != nil {
 		return out, err
 	}
-	query := "SELECT COUNT(*),COALESCE(SUM(" + hash + "),'') FROM " + s.quoted + " WHERE " + condition
+	query := "SELECT " + hash + " FROM " + s.quoted + " WHERE " + condition
 	err = queryRows(ctx, db, query, func(fields []sql.RawBytes) (err error) {
 		out.Sum = string(fields[1])
 		out.Rows, err = strconv.ParseInt(string(fields[0]), 10, 64)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"sync"
 	"testing"
@@ -257,6 +258,10 @@ func scan(t *testing.T, o Options, target sink.Target, table *change.Table) []si
 	defer cancel()
 	var rows []sink.Row
 	err := scanner.Scan(ctx, sink.Scan{Source: source, Table: table}, func(r sink.Row) error {
+		r.Values = slices.Clone(r.Values)
+		for i := range r.Values {
+			r.Values[i].Bytes = slices.Clone(r.Values[i].Bytes)
+		}
 		rows = append(rows, r)
 		return nil
 	})

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,9 @@ type verifyBed struct {
 	sink   *rig.Process
 	config string
 	rows   int
+	cpu    time.Duration // of the last command
+	writer *rig.Writer
+	exact  atomic.Int64 // rows of shop.exact that were changed
 }
 
 // newVerifyBed starts the source, with so many rows in shop.exact and in all other tables together.
@@ -94,14 +98,14 @@ func (b *verifyBed) twoShards() {
 	b.sink = b.start("shards", "sluice-sink-mysql", "", []string{"--config", b.config})
 }
 
-// write starts the writers, so many changes a second of the shop, until the test ends.
+// write starts the writers, about so many changes a second of the shop, until the test ends.
 func (b *verifyBed) write(perSecond int) {
 	t := b.t
-	writer := &rig.Writer{DB: b.source, Shop: b.shop, Connections: 4, PerSecond: perSecond, Seed: seed(t)}
+	b.writer = &rig.Writer{DB: b.source, Shop: b.shop, Connections: 4, PerSecond: perSecond, Seed: seed(t)}
 	ctx, stop := context.WithCancel(context.Background())
 	var writing sync.WaitGroup
 	writing.Go(func() {
-		if err := writer.Run(ctx); err != nil {
+		if err := b.writer.Run(ctx); err != nil {
 			t.Error(err)
 		}
 	})
@@ -109,9 +113,12 @@ func (b *verifyBed) write(perSecond int) {
 	t.Cleanup(func() {
 		stop()
 		writing.Wait()
-		t.Logf("%d changes of the shop meanwhile", writer.Changes())
+		t.Logf("%d rows were changed meanwhile", b.changes())
 	})
 }
+
+// changes is how many rows the writers have changed.
+func (b *verifyBed) changes() int64 { return b.writer.Changes() + b.exact.Load() }
 
 // firstWritten is the first row of shop.exact that the writer changes; differences are planted below.
 const firstWritten = 1001
@@ -125,9 +132,13 @@ func (b *verifyBed) writeExact(ctx context.Context) {
 			fmt.Sprintf("DELETE FROM shop.exact WHERE id = %d", id+1),
 			fmt.Sprintf("REPLACE INTO shop.exact VALUES (%d, 5, NULL, '', 0, 'x', NOW(6), %d)", id+2, i),
 		} {
-			if _, err := b.source.ExecContext(context.Background(), statement); err != nil {
+			result, err := b.source.ExecContext(context.Background(), statement)
+			if err != nil {
 				b.t.Error(err)
 				return
+			}
+			if n, err := result.RowsAffected(); err == nil {
+				b.exact.Add(n)
 			}
 		}
 		time.Sleep(size(20*time.Millisecond, 10*time.Millisecond))
@@ -146,6 +157,7 @@ func (b *verifyBed) run(args ...string) (code int, stdout, stderr string) {
 	if err != nil && !errors.As(err, &exit) {
 		b.t.Fatal(err)
 	}
+	b.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
@@ -257,7 +269,7 @@ const customerColumns = "id, email, name, city, credit, vip, born, created_at"
 func TestVerify(t *testing.T) {
 	b := newVerifyBed(t, size(3_000, 500_000), size(4_000, 1_500_000))
 	b.twoShards()
-	b.write(size(200, 900))
+	b.write(size(200, 1300)) // less than that many rows: see the rate in the log
 	exec1(t, b.source, "UPDATE shop.exact SET note = NULL, ratio = 0 WHERE id < 1000")
 	if code, out, errs := b.run("wait", "--config", b.config, "--now", "--timeout", size("1m", "30m")); code != 0 || !strings.Contains(out, "is applied") {
 		t.Fatalf("wait: exit %d\n%s%s", code, out, errs)
@@ -271,9 +283,10 @@ func TestVerify(t *testing.T) {
 	}
 
 	want := b.plant(size(2, 10))
-	began := time.Now()
+	began, before := time.Now(), b.changes()
 	report, found = b.verified(3, "verify")
-	t.Logf("%d differences planted, %d found in %v", len(want), len(found), time.Since(began))
+	took := time.Since(began).Seconds()
+	t.Logf("%d differences planted, %d found in %.1f s, %.0f rows changed a second meanwhile", len(want), len(found), took, float64(b.changes()-before)/took)
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Fatalf("what was planted is not what was found (-planted +found):\n%s", diff)
 	}
