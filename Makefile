@@ -4,7 +4,7 @@
 GO      ?= go
 BIN     := bin
 PKGS    := ./...
-.PHONY: help build demo fetch test torture system bench lint clean
+.PHONY: help build demo fetch test torture mutants system bench lint clean
 
 help:            ## the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,7 +31,10 @@ torture:         ## a thousand sessions and faults of two dozen kinds: DURATION=
 		exec ../../$(BIN)/torture.test -test.run '^TestTorture$$' -test.timeout 0
 
 system:          ## the whole at full size: a million rows, ten kills each, gigabyte transactions (hours)
-	SLUICE_FULL=1 $(GO) test -v -timeout 6h ./test/system/... ./test/parity/...
+	SLUICE_FULL=1 $(GO) test -v -timeout 6h ./test/system/... ./test/parity/... ./test/mutants/...
+
+mutants:         ## every error that internal/mutant can plant, each to be caught by its test (half an hour)
+	SLUICE_FULL=1 $(GO) test -v -timeout 2h ./test/mutants
 
 bench:           ## micro-benchmarks of the hot path
 	$(GO) test -run '^$$' -bench . -benchmem ./mysql/rowimage ./schema/avro ./source/merge ./mysql/gtid

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
 	"github.com/sluice-cdc/sluice/source/binlog"
@@ -205,7 +206,7 @@ func (l *loop) begin(ev *binlog.Event) {
 		open: true, gtid: ev.GTID, start: ev.Start, commitMicros: l.believe(ev), thread: ev.Thread,
 		tables: make(map[change.TableName]struct{}),
 	}
-	if l.delivered != nil {
+	if l.delivered != nil && !mutant.OpenNotDelivered {
 		ev.GTID.AddTo(l.delivered)
 	}
 	for i := range l.resumed {
@@ -224,7 +225,7 @@ func (l *loop) believe(ev *binlog.Event) int64 {
 	if micros == 0 {
 		micros = int64(ev.Timestamp) * 1_000_000
 	}
-	if ahead := time.Until(time.UnixMicro(micros)); ahead > l.cfg.Limits.ClockAhead {
+	if ahead := time.Until(time.UnixMicro(micros)); ahead > l.cfg.Limits.ClockAhead && !mutant.FarClock {
 		l.stats.clockAhead(ahead)
 		return 0
 	}
@@ -244,6 +245,9 @@ func (l *loop) end(ev *binlog.Event) error {
 	}
 	if l.published != nil {
 		ev.GTID.AddTo(l.published)
+		if mutant.OpenNotDelivered {
+			ev.GTID.AddTo(l.delivered)
+		}
 	}
 	if ev.XID != "" {
 		if err := l.forgetXA(ev.XID); err != nil {

@@ -106,3 +106,26 @@ func TestUnknownXAKeepsTheTransactionOpen(t *testing.T) {
 		t.Errorf("the checkpoint is at %s:%d, within the transaction", s.File, s.Offset)
 	}
 }
+
+// A commit time that lies further ahead than clocks may differ moves no version: the rows of years would be older than one row of
+// a server whose clock was wrong for a moment (R3).
+func TestAClockFarAheadIsNotBelieved(t *testing.T) {
+	l := newTestLoop(t)
+	for name, c := range map[string]struct {
+		ahead time.Duration
+		want  bool
+	}{"a year ahead": {365 * 24 * time.Hour, false}, "an hour ahead": {time.Hour, false}, "as clocks differ": {20 * time.Second, true}, "past": {-time.Hour, true}} {
+		at := time.Now().Add(c.ahead)
+		for which, ev := range map[string]*binlog.Event{
+			"the transaction's": {Kind: binlog.Begin, CommitMicros: at.UnixMicro()},
+			"the header's":      {Kind: binlog.Begin, Timestamp: uint32(at.Unix())},
+		} {
+			if err := l.take(t.Context(), ev); err != nil {
+				t.Fatal(err)
+			}
+			if v := change.Version(5).Next(l.txn.commitMicros); (v > 6) != c.want {
+				t.Errorf("%s, %s: the version after 5 is %d", name, which, v)
+			}
+		}
+	}
+}

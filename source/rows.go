@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql/rowimage"
 	"github.com/sluice-cdc/sluice/schema/avro"
@@ -54,13 +55,16 @@ func (l *loop) rows(ctx context.Context, ev *binlog.Event) error {
 func (l *loop) wasPublished(ev *binlog.Event, raw []byte) (bool, error) {
 	x := &l.txn
 	x.rows.Add(ev, raw)
+	if mutant.NoRowSkip {
+		x.skip = nil
+	}
 	if x.skip == nil {
 		return false, nil
 	}
 	if x.rows.Rows < x.skip.Row {
 		return true, nil
 	}
-	if x.rows.Sum != x.skip.Checksum {
+	if x.rows.Sum != x.skip.Checksum && !mutant.SkipUnchecked {
 		return true, l.differs("the rows that were published are others")
 	}
 	x.skip = nil
@@ -98,6 +102,9 @@ func (l *loop) emit(ctx context.Context, t *table, ev *binlog.Event, before, aft
 		if records, err = l.appendDelete(records, t, oldKey, b); err == nil {
 			records, err = l.append(records, t, newKey, change.Create, avro.Row{}, a)
 		}
+		if last := len(records) - 1; mutant.CreateFirst && err == nil {
+			records[0].Version, records[last].Version = records[last].Version, records[0].Version
+		}
 	}
 	if err != nil {
 		return l.stop(ctx, t, err)
@@ -112,7 +119,7 @@ func (l *loop) emit(ctx context.Context, t *table, ev *binlog.Event, before, aft
 
 // touch tells the windows which keys the stream carries.
 func (l *loop) touch(t *table, keys ...[]byte) {
-	if !l.merger.Watched(t.name) {
+	if !l.merger.Watched(t.name) || mutant.NoTouch {
 		return
 	}
 	for _, k := range keys {
@@ -145,7 +152,11 @@ func (l *loop) append(records []publish.Record, t *table, key []byte, op change.
 	if err != nil {
 		return nil, err
 	}
-	l.version = l.version.Next(l.txn.commitMicros)
+	next := l.version.Next(l.txn.commitMicros)
+	if mutant.TxnVersion {
+		next = max(l.version, change.Version(l.txn.commitMicros))
+	}
+	l.version = next
 	return append(records, t.record(key, l.arena.keep(b), l.version)), nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
@@ -313,7 +314,7 @@ func (x *session) awaitHistory(ctx context.Context, at *kafka.PositionState) err
 			return err
 		}
 		missing := x.loop.delivered.Minus(executed)
-		if missing.Empty() {
+		if missing.Empty() || mutant.NoSubset {
 			return nil
 		}
 		if x.accept.LostTransactions {

@@ -28,9 +28,3 @@ var Names = []string{
 	"crawl/after-read",      // a chunk's rows are read, the stream does not have them
 	"crawl/before-finish",   // all of a crawl is published, its end is not
 }
-
-// Switches are the rules that a test leaves out to see that it would notice: SLUICE_FAULT_OFF names them, separated by
-// commas, in a build with the tag.
-var Switches = []string{
-	"crawl/wait-executed", // a chunk is read without waiting for what the binlog has delivered to be visible (R4, step 2)
-}

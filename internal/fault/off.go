@@ -7,6 +7,3 @@ const Enabled = false
 
 // Point marks a place. In this build it does nothing.
 func Point(string) {}
-
-// Off reports whether a test leaves a rule out. In this build none is.
-func Off(string) bool { return false }

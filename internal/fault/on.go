@@ -63,14 +63,6 @@ func Point(name string) {
 
 const stopTakes = 100 * time.Millisecond
 
-// Off reports whether SLUICE_FAULT_OFF names the rule.
-func Off(rule string) bool {
-	if !slices.Contains(Switches, rule) {
-		panic("fault: the rule " + rule + " is not in Switches")
-	}
-	return slices.Contains(strings.Split(os.Getenv("SLUICE_FAULT_OFF"), ","), rule)
-}
-
 func mustParse(s string) map[string]plan {
 	plans, err := parse(s)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -90,6 +91,9 @@ type transfer struct {
 func (t *Target) applyWorks(ctx context.Context, x *transfer, works []work) error {
 	leaving := false
 	for i := range works {
+		if w := &works[i]; mutant.MoveAtOnce {
+			w.deletes, w.leaves = append(w.deletes, w.leaves...), nil
+		}
 		leaving = leaving || len(works[i].leaves) > 0
 	}
 	if leaving {
@@ -251,7 +255,11 @@ func (tx *transaction) run(ctx context.Context) error {
 
 // begin returns BEGIN and the progress statement.
 func (tx *transaction) begin() []byte {
-	return appendProgress([]byte("BEGIN;"), tx.shard, tx.batch, tx.at, tx.to)
+	statements := appendProgress([]byte("BEGIN;"), tx.shard, tx.batch, tx.at, tx.to)
+	if mutant.ProgressApart {
+		statements = append(statements, ";COMMIT;BEGIN"...)
+	}
+	return statements
 }
 
 // packets returns the whole transaction.

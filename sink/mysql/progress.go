@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	server "github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/sink"
 )
@@ -139,9 +141,9 @@ func (t *Target) Assign(ctx context.Context, group string, p sink.Partition) (ne
 		}
 	}
 	t.remember(group, p, epoch, positions)
-	next = positions[0]
-	for _, n := range positions {
-		next = min(next, n)
+	next = slices.Min(positions)
+	if mutant.HighestShard {
+		next = slices.Max(positions)
 	}
 	return next, epoch, known && next >= 0, nil
 }
@@ -209,7 +211,11 @@ const sameThrough = math.MinInt64
 // appendProgress appends the first statement of each transaction: the row moves from one offset to the next if
 // the epoch and the offset are what this owner left there, and the statement fails if not.
 func appendProgress(dst []byte, s *shard, b *sink.Batch, from, to int64) []byte {
-	dst = append(dst, "UPDATE "+s.qualify(progressTable)+" SET "+progressColumn+"=IF(epoch="...)
+	dst = append(dst, "UPDATE "+s.qualify(progressTable)+" SET "+progressColumn+"=IF("...)
+	if mutant.ProgressUncompared {
+		dst = append(dst, "TRUE OR "...)
+	}
+	dst = append(dst, "epoch="...)
 	dst = strconv.AppendInt(dst, b.Epoch, 10)
 	dst = append(dst, " AND "+progressColumn+"="...)
 	dst = strconv.AppendInt(dst, from, 10)

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	server "github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/sink"
 )
@@ -80,7 +81,7 @@ func (st *shardTable) appendDeleteHead(dst []byte, source int64) []byte {
 // appendDeleteKey appends one key of a DELETE: by version, a row that is newer stays. A row of another source is
 // not ours to delete: ours is not there.
 func (st *shardTable) appendDeleteKey(dst []byte, key []change.Value, version change.Version) []byte {
-	if st.version == "" {
+	if st.version == "" || mutant.DeleteUnversioned {
 		return st.appendKey(dst, key)
 	}
 	dst = append(st.appendKey(append(dst, '('), key), " AND "...)

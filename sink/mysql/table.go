@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	server "github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/shape"
@@ -146,7 +147,7 @@ func newShardTable(config Config, s *shard, f *server.Facts, source, target *cha
 		st.version, st.origin = server.QuoteName(config.VersionColumn), server.QuoteName(config.SourceColumn)
 	}
 	st.buildHead()
-	if st.version != "" {
+	if st.version != "" && !mutant.Replace {
 		st.buildTail(rowAlias(f))
 	}
 	return st, nil
@@ -181,7 +182,7 @@ func newUnique(u *server.Unique, source, target *change.Table) unique {
 // buildHead writes the statement up to the rows.
 func (st *shardTable) buildHead() {
 	verb := "INSERT INTO "
-	if st.version == "" {
+	if st.version == "" || mutant.Replace {
 		verb = "REPLACE INTO "
 	}
 	var names []string
@@ -229,6 +230,9 @@ func (st *shardTable) buildTail(alias bool) {
 	}
 	b.WriteString(" ON DUPLICATE KEY UPDATE " + st.origin + "=IF(")
 	for i := range st.key {
+		if mutant.GuardWithoutKey {
+			break
+		}
 		name := server.QuoteName(st.key[i].Name)
 		b.WriteString(old + name + "=" + value(name) + " AND ")
 	}

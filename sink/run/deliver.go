@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -77,6 +78,9 @@ func (w *worker) attempt(p *pending) error {
 	}
 	b := &sink.Batch{Group: w.s.config.Group, Partition: w.begun.partition, From: p.from, Next: p.next, Epoch: w.begun.epoch,
 		ThroughMillis: w.through(p), Changes: changes, Bytes: p.bytes}
+	if mutant.OffsetsFirst {
+		w.advance(p, b.ThroughMillis, changes)
+	}
 	began := time.Now()
 	err = w.s.target.Apply(w.ctx, b)
 	w.s.metrics.applied(w.at, b, time.Since(began), err)

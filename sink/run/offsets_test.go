@@ -31,6 +31,13 @@ func TestOffsetsStayBehindWhatIsApplied(t *testing.T) {
 	s := start(t, w.config(), hangs.wrap())
 	<-applying
 	time.Sleep(2*commitInterval + commitInterval/2) // offsets are committed meanwhile, if there are any to commit
+	committed, err := w.adm.FetchOffsets(t.Context(), w.config().Group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := committed.Lookup(a.topic, 0); ok && o.At > 0 {
+		t.Fatalf("the group's offset is %d, and what lies before it is not applied", o.At)
+	}
 	s.crash()
 	start(t, w.config(), store.OpenPlain())
 	a.shown(store)

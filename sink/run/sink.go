@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/internal/serve"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/schema/registry"
@@ -126,8 +127,12 @@ func (s *Sink) Run(ctx, hard context.Context) error {
 
 // connect makes the clients. The group client is told the topics by the tender.
 func (s *Sink) connect() error {
+	isolation := kgo.ReadCommitted()
+	if mutant.ReadUncommitted {
+		isolation = kgo.ReadUncommitted()
+	}
 	fetching, err := kafka.NewClient(s.config.Kafka,
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchIsolationLevel(isolation),
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // an offset that is not in the log is told, never replaced
 		kgo.FetchMaxBytes(fetchMaxBytes), kgo.FetchMaxPartitionBytes(fetchPartitionBytes),

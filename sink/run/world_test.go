@@ -87,11 +87,12 @@ type table struct {
 	keyID   int
 	valueID int
 	rows    map[int64]string
+	newest  map[int64]change.Version // of each row's last record
 }
 
 func (w *world) table(name string, partitions int32) *table {
 	w.t.Helper()
-	t := &table{w: w, topic: w.prefix + ".shop." + name, count: partitions, rows: make(map[int64]string)}
+	t := &table{w: w, topic: w.prefix + ".shop." + name, count: partitions, rows: make(map[int64]string), newest: make(map[int64]change.Version)}
 	w.createTopic(t.topic, partitions)
 	t.shape(orders(name))
 	return t
@@ -151,6 +152,7 @@ func (t *table) record(op change.Op, id int64, before, after [][]byte) *kgo.Reco
 		t.w.t.Fatal(err)
 	}
 	t.w.version++
+	t.newest[id] = t.w.version
 	return &kgo.Record{Topic: t.topic, Partition: kafka.Partition(key, t.count), Key: append(registry.AppendFrame(nil, t.keyID), key...), Value: value,
 		Headers: []kgo.RecordHeader{{Key: change.VersionHeader, Value: kafka.AppendVersion(nil, t.w.version)}}}
 }
@@ -334,6 +336,9 @@ func (t *table) same(store *memory.Store) error {
 			return fmt.Errorf("%s: row %d is there twice", name, id)
 		}
 		got[id] = r.Values[1].String()
+		if r.Version != t.newest[id] {
+			return fmt.Errorf("%s: row %d has version %d, its record %d", name, id, r.Version, t.newest[id])
+		}
 		return nil
 	})
 	if err != nil {

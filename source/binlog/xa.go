@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/sluice-cdc/sluice/internal/mutant"
 )
 
 // XA is an open XA transaction: prepared, and neither committed nor rolled back.
@@ -71,6 +73,9 @@ func (d *decoder) prepare(h header, body []byte) error {
 
 // prepared ends the transaction and keeps its rows.
 func (d *decoder) prepared(h header) error {
+	if mutant.XAAtPrepare {
+		return d.commitHeld(h)
+	}
 	if d.tx.skipped && !d.resume.reopen(d.tx.gtid, d.tx.start) {
 		d.xa.drop(d.tx.held)
 	} else {

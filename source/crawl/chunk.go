@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/source/merge"
@@ -143,11 +144,17 @@ func (m *Manager) see(ctx context.Context, s *session, t *task, c *chunk, end []
 	if err := s.waitExecuted(ctx, c.window.Delivered, note); err != nil {
 		return err
 	}
+	var err error
+	if mutant.MarkFirst {
+		c.high, err = s.highMark(ctx)
+	}
 	if err := m.fill(ctx, s, t, c, end); err != nil {
 		return err
 	}
-	var err error
-	if c.high, err = s.highMark(ctx); err != nil {
+	if !mutant.MarkFirst {
+		c.high, err = s.highMark(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	return s.checkServer(ctx, c.window.ServerUUID)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
-	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
 )
@@ -90,7 +90,7 @@ const (
 // waitExecuted waits until the server shows all of the set to a SELECT that starts then. A commit that hangs
 // (semi-sync without its replica) holds it as long as it hangs; note is told.
 func (s *session) waitExecuted(ctx context.Context, set *gtid.Set, note func(string)) error {
-	if s.locking || set == nil || set.Empty() || fault.Off("crawl/wait-executed") {
+	if s.locking || set == nil || set.Empty() || mutant.NoWait {
 		return nil
 	}
 	query := fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', %d)", set, int(waitSlice/time.Second))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/kafka"
 )
 
@@ -134,8 +135,12 @@ func Open(ctx context.Context, cfg Config) (*Publisher, error) {
 }
 
 func (c *Config) clientOptions() []kgo.Opt {
+	id := c.Prefix
+	if mutant.NoFence {
+		id += time.Now().String()
+	}
 	return []kgo.Opt{
-		kgo.TransactionalID(c.Prefix),
+		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(c.TransactionTimeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // the pinned partition count decides, not the client's view
@@ -160,6 +165,10 @@ func (p *Publisher) start(ctx context.Context) error {
 	}
 	for _, note := range topic.Notes {
 		p.cfg.Log.Warn(note, "topic", p.topic)
+	}
+	if mutant.FenceLate {
+		p.loaded, err = kafka.LoadCheckpoint(ctx, p.client, p.cfg.Prefix, p.cfg.Notice)
+		return err
 	}
 	// The client takes the id lazily, with the first record. Until it is taken nobody is fenced, and what is read
 	// of the checkpoint may be overtaken by a predecessor's commit.

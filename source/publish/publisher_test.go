@@ -257,7 +257,7 @@ func fencing(t *testing.T, b *bench, at string) {
 	}
 	var lost *Lost
 	if !errors.As(err, &lost) || !lost.Fenced || change.SeverityOf(err) != change.Fatal {
-		t.Errorf("the first source got %v", err)
+		t.Errorf("the first source got %v; it should be thrown out by the second", err)
 	}
 	if again := first.Commit(ctxOf(t)); again != err {
 		t.Errorf("then %v", again)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/fault"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/kafka"
 )
 
@@ -148,6 +149,13 @@ func (p *Publisher) Commit(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, p.cancel)
 	defer stop()
+	if checkpoint := p.states; mutant.CheckpointApart {
+		p.states = states{}
+		if err := errors.Join(p.send(), p.end(), p.begin()); err != nil {
+			return err
+		}
+		p.states = checkpoint
+	}
 	if err := p.send(); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/testbed"
 	"github.com/sluice-cdc/sluice/testbed/localbroker"
 	"github.com/sluice-cdc/sluice/testbed/localregistry"
@@ -34,9 +35,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary returns the path of one of our programs, built once a test run. tags are build tags ("faultpoints").
+// binary returns the path of one of our programs, built once a test run. tags are build tags ("faultpoints"); where this test was
+// built with a mutant, so are they.
 func binary(t testing.TB, name, tags string) string {
 	t.Helper()
+	tags += "," + mutant.Tag
 	builds.Lock()
 	defer builds.Unlock()
 	dir := builds.dirs[tags]

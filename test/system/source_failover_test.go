@@ -115,7 +115,13 @@ func TestSourceFailoverThatLost(t *testing.T) {
 			exec1(t, db2, "INSERT INTO shop.ledger VALUES (100000, 1, 'written after the failover')")
 			began := time.Now()
 			lost := b.begin("lost", "faultpoints", config, nil)
-			if code := b.ends(lost, 15*time.Second); code != 2 {
+			eventually(t, 15*time.Second, "the source has refused, or gone on", func() bool {
+				return !lost.Running() || strings.Contains(lost.Log(), "reading the binlog")
+			})
+			if lost.Running() {
+				t.Fatal("it goes on at a server that lacks what was published")
+			}
+			if code := lost.ExitCode(); code != 2 {
 				t.Errorf("exit code %d", code)
 			}
 			for _, want := range []string{"the server lacks transactions that were published: " + uuid, "--accept-lost-transactions"} {

@@ -44,7 +44,7 @@ func (b *bed) readEach(table string, each func(*change.Table, *avro.Decoded)) *h
 	err = feed.Records(ctx, topic, func(r *kgo.Record) error {
 		v, ok := kafka.RecordVersion(r)
 		if last := versions[r.Partition]; !ok || v < last || v == last && r.Value != nil {
-			b.t.Errorf("%s/%d offset %d: version %d after %d", r.Topic, r.Partition, r.Offset, v, last)
+			b.t.Errorf("versions do not grow: %s/%d offset %d has %d after %d", r.Topic, r.Partition, r.Offset, v, last)
 		}
 		versions[r.Partition] = v
 		for _, header := range r.Headers {

@@ -1,0 +1,6 @@
+//go:build mutant_no_row_skip
+
+package mutant
+
+// Tag names the mutant of this build.
+const Tag = "mutant_no_row_skip"
