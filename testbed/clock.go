@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -79,16 +81,29 @@ func (c *movableClock) set(offset time.Duration) error {
 func (c *movableClock) wind(cmd *exec.Cmd) *exec.Cmd {
 	wound := exec.Command(cmd.Path, append([]string{"--preload", c.library}, cmd.Args[1:]...)...)
 	wound.Env = append(cmd.Environ(),
-		"FAKETIME_TIMESTAMP_FILE="+c.file, "FAKETIME_NO_CACHE=1",
-		"FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1")
+		"FAKETIME_TIMESTAMP_FILE="+c.file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1",
+		// Else, by a guess from the C library's version, the offset would be
+		// taken off every wait by the monotonic clock, which knows none: InnoDB's
+		// threads would never sleep.
+		"FAKETIME_FORCE_MONOTONIC_FIX=0")
 	return wound
 }
 
-// sweep removes what the library made for the children of a process, and leaves
-// behind when that is killed: a later process of the same pid would find it.
-func (c *movableClock) sweep(pid int) {
-	for _, name := range []string{"faketime_shm_%d", "sem.faketime_sem_%d"} {
-		_ = os.Remove(filepath.Join("/dev/shm", fmt.Sprintf(name, pid))) // it is there or it is not
+// faketimeShared is what the library makes for the children of its process, and
+// leaves behind when that is killed.
+var faketimeShared = []string{"/dev/shm/faketime_shm_%s", "/dev/shm/sem.faketime_sem_%s"}
+
+// sweepShared removes it. The server of that pid has it open and no children;
+// that of dead processes would be in the way of later ones of the same pid.
+func sweepShared(server int) {
+	for _, pattern := range faketimeShared {
+		found, _ := filepath.Glob(fmt.Sprintf(pattern, "*")) // the pattern is well formed
+		for _, path := range found {
+			pid := path[strings.LastIndex(path, "_")+1:]
+			if pid == strconv.Itoa(server) || !exists("/proc/"+pid) {
+				_ = os.Remove(path) // another sweep may have been first
+			}
+		}
 	}
 }
 
@@ -122,7 +137,7 @@ func (m *MySQL) prepareClock(ctx context.Context, log Log) error {
 func (m *MySQL) Start(ctx context.Context) error {
 	err := m.server.Start(ctx)
 	if m.clock != nil {
-		m.clock.sweep(m.Pid()) // the server has it open, and has no children
+		sweepShared(m.Pid())
 	}
 	return err
 }
