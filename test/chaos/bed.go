@@ -60,6 +60,9 @@ type bed struct {
 func newBed(ctx context.Context, s Settings, dir string, out *output) (*bed, error) {
 	b := &bed{settings: s, out: out, dir: dir, lacks: map[string]string{}, hosts: map[string]*testbed.Host{},
 		proxies: map[string]*proxy.Proxy{}, hostOf: map[*testbed.MySQL]string{}}
+	if s.Source != testbed.MySQL97 {
+		b.lacks["failover"] = "its statements are those of 9.7"
+	}
 	err := b.makeHosts(ctx)
 	if err == nil {
 		err = both(ctx, b.startDatabases, func(ctx context.Context) error {

@@ -63,6 +63,9 @@ func (r *run) keepEvidence(err error) string {
 			write("topic-"+table+".txt", func(w io.Writer) error { return r.topicOf(w, table, keys) })
 		}
 	}
+	if r.bed != nil && r.bed.shards != nil {
+		write("sink-tables.txt", r.sinkTables)
+	}
 	if r.history != nil { // the changes are counted by it too
 		write("binlog.txt", func(w io.Writer) error { return r.binlogOf(w, found.keys) })
 	}
@@ -107,6 +110,21 @@ func (r *run) rowsOf(w io.Writer, name string, keys [][]string) error {
 			}
 			fmt.Fprintf(w, "%s %v at %s:\n", name, key, place[2:])
 			if err := printRows(ctx, w, places[place], fmt.Sprintf("SELECT %s FROM %s WHERE %s", columns, name, strings.Join(conditions, " AND "))); err != nil {
+				fmt.Fprintf(w, "    %v\n", err)
+			}
+		}
+	}
+	return nil
+}
+
+// sinkTables writes what the sink itself keeps in each shard: debts, progress, owners.
+func (r *run) sinkTables(w io.Writer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), evidenceTimeout)
+	defer cancel()
+	for i, m := range r.bed.shards {
+		for _, name := range []string{"_sluice_debt", "_sluice_progress", "_sluice_table"} {
+			fmt.Fprintf(w, "s%d %s:\n", i, name)
+			if err := printRows(ctx, w, m, "SELECT * FROM "+name); err != nil {
 				fmt.Fprintf(w, "    %v\n", err)
 			}
 		}

@@ -17,7 +17,7 @@ import (
 type kind struct {
 	shape
 	mild   bool   // also while verify runs
-	needs  string // what the machine must let us have: "hosts", "disk", "clock"
+	needs  string // what the machine must let us have: "hosts", "disk", "clock", "failover"
 	begin  func(ctx context.Context, r *run, f *active) error
 	midway func(ctx context.Context, r *run, f *active) error
 	end    func(ctx context.Context, r *run, f *active) error
@@ -62,7 +62,7 @@ func (b *bed) kindsOf() []kind {
 		{shape: shape{"connections-reset", proxied, 0, second, claim("proxy:")}, mild: true, begin: reset, end: nothing},
 		{shape: shape{"primary-killed", nil, 0, 6 * second, fixed("primary")}, begin: killPrimary, end: startServer},
 		{shape: shape{"primary-stands-still", nil, 2 * second, 25 * second, fixed("primary")}, begin: pausePrimary, end: resumeServer},
-		{shape: shape{"failover", nil, second, 2 * second, fixed("primary", "replica", "link:source", "link:replica", "clock")}, begin: failOver, end: nothing},
+		{shape: shape{"failover", nil, second, 2 * second, fixed("primary", "replica", "link:source", "link:replica", "clock")}, needs: "failover", begin: failOver, end: nothing},
 		{shape: shape{"clock-back", nil, 5 * second, 30 * second, fixed("clock")}, needs: "clock", begin: clockBack, end: clockRight},
 		{shape: shape{"clock-a-year-ahead", nil, 5 * second, 30 * second, fixed("clock")}, needs: "clock", begin: clockAhead, end: clockRight},
 		{shape: shape{"shard-killed", shards, 0, 5 * second, claim("server:")}, begin: killShard, end: startServer},

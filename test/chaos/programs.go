@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -281,9 +282,27 @@ func (p *programs) look(ctx context.Context, one *program) {
 			// tried again by itself; one that stays stopped keeps the target from catching up, which is found.
 			p.bed.out.note("%s: the topic %s waits: %s", one.Name, t.Topic, t.Stopped.What)
 		default:
-			p.find(fmt.Errorf("%s has stopped the topic %s (%s): %s; %s; %s", one.Name, t.Topic, t.Stopped.Kind, t.Stopped.What, t.Stopped.Why, t.Stopped.Mend))
+			table := strings.TrimPrefix(t.Topic, sourceName+"."+database+".")
+			p.find(&different{how: one.Name + " has stopped the topic " + t.Topic, keys: map[string][][]string{table: namedKeys(t.Stopped.What)},
+				said: fmt.Sprintf("(%s) %s; %s; %s", t.Stopped.Kind, t.Stopped.What, t.Stopped.Why, t.Stopped.Mend)})
 		}
 	}
+}
+
+// keyNamed is how a sink's errors name a key: "key id=4" or "key (no=4, seq=0)".
+var keyNamed = regexp.MustCompile(`key \(?((?:\w+=-?\d+(?:, )?)+)\)?`)
+
+// namedKeys are the keys that an error names.
+func namedKeys(text string) (keys [][]string) {
+	for _, m := range keyNamed.FindAllStringSubmatch(text, -1) {
+		var key []string
+		for _, part := range strings.Split(m[1], ", ") {
+			_, value, _ := strings.Cut(part, "=")
+			key = append(key, value)
+		}
+		keys = append(keys, key)
+	}
+	return keys
 }
 
 // crashes looks through the logs for what must never be there.

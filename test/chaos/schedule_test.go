@@ -107,4 +107,8 @@ func TestKeyTexts(t *testing.T) {
 	if diff := cmp.Diff([]string{"17", "NULL", "-4"}, keyTexts("2:17;N;2:-4;")); diff != "" {
 		t.Error(diff)
 	}
+	named := namedKeys("the row with key (no=17812, seq=0) gave way to another; the row with key id=-4 (x) did not")
+	if diff := cmp.Diff([][]string{{"17812", "0"}, {"-4"}}, named); diff != "" {
+		t.Error(diff)
+	}
 }

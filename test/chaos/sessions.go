@@ -21,7 +21,7 @@ const (
 	dialTimeout    = 3 * time.Second
 	answerTimeout  = 15 * time.Second
 	redialPause    = 300 * time.Millisecond
-	quietTimeout   = 20 * time.Second
+	readOnlyPause  = 2 * time.Second // a failover is going on, which dials would only hold up
 	speedUpMax     = 4.0
 	governInterval = time.Second
 )
@@ -125,7 +125,11 @@ func (s *session) run(ctx context.Context) error {
 		case lost(err):
 			s.redials.Add(1)
 			s.drop()
-			if !s.sleep(ctx, redialPause) {
+			wait := redialPause
+			if readOnly(err) {
+				wait = readOnlyPause
+			}
+			if !s.sleep(ctx, wait/2+time.Duration(s.random.Int64N(int64(wait)))) {
 				return nil
 			}
 			continue
@@ -298,6 +302,9 @@ func mustNumber(err error) uint16 {
 	n, _ := number(err)
 	return n
 }
+
+// readOnly reports that the server is not, or not yet, the primary.
+func readOnly(err error) bool { n := mustNumber(err); return n == 1290 || n == 1836 }
 
 // lost reports that the connection is of no use any more.
 func lost(err error) bool {
