@@ -109,20 +109,21 @@ func (s *shard) debts(ctx context.Context, group string) ([]sink.Debt, error) {
 	}
 	var open []sink.Debt
 	for _, d := range list {
-		// Paid, if the row is there with a newer version. The debt must be struck by the same condition that was
-		// read: it may have grown since.
-		query := fmt.Appendf(nil, "SELECT 1 FROM %s WHERE %s AND %s>%d", s.qualify(d.table), d.condition, s.version, d.above)
-		paid := false
-		if err := c.query(ctx, query, func([]sql.RawBytes) error { paid = true; return nil }); err != nil {
+		// Paid, if the row is there with a newer version. That and whether the debt is there still are asked at once: while the list is
+		// gone through, keys go on, and a row that had paid can be deleted, or leave for another shard, with its debt.
+		debt := fmt.Appendf(appendQuoted([]byte(s.qualify(debtTable)+" WHERE table_name="), []byte(d.table)), " AND key_hash=x'%x' AND above=%d", d.hash, d.above)
+		query := fmt.Appendf(nil, "SELECT EXISTS(SELECT 1 FROM %s WHERE %s AND %s>%d),EXISTS(SELECT 1 FROM %s)", s.qualify(d.table), d.condition, s.version, d.above, debt)
+		paid, there := false, false
+		if err := c.query(ctx, query, func(f []sql.RawBytes) error { paid, there = string(f[0]) == "1", string(f[1]) == "1"; return nil }); err != nil {
 			return nil, err
 		}
-		if !paid {
+		switch {
+		case paid: // struck as it was read: it may have grown since
+			if _, err := c.exec(ctx, append([]byte("DELETE FROM "), debt...)); err != nil {
+				return nil, err
+			}
+		case there:
 			open = append(open, d.Debt)
-			continue
-		}
-		strike := appendQuoted([]byte("DELETE FROM "+s.qualify(debtTable)+" WHERE table_name="), []byte(d.table))
-		if _, err := c.exec(ctx, fmt.Appendf(strike, " AND key_hash=x'%x' AND above=%d", d.hash, d.above)); err != nil {
-			return nil, err
 		}
 	}
 	return open, nil

@@ -125,6 +125,57 @@ func TestHolderWithAutoIncrementKeyIsNotRenamed(t *testing.T) {
 	}
 }
 
+// A debt that is paid is struck when somebody looks. A row that has paid and is deleted at that very moment, with its debt, does not
+// owe.
+func TestDebtOfARowThatGoesMeanwhile(t *testing.T) {
+	p, tg := usersPlace(t, 1)
+	s := newTeller(users("utf8mb4_general_ci"), 2)
+	first, second := 0, 1
+	for s.partition([]byte(fmt.Sprint([]change.Value{number(second)}))) == s.partition([]byte(fmt.Sprint([]change.Value{number(first)}))) {
+		second++
+	}
+	at := s.partition([]byte(fmt.Sprint([]change.Value{number(first)})))
+	s.write(nil, user(first, "shared", 1, 1))
+	s.deliver(t, tg, 10)
+	s.write(user(first, "shared", 1, 1), user(first, "own", 1, 2))
+	s.write(nil, user(second, "shared", 2, 1))
+	for _, partition := range []int{1 - at, at} { // the holder is deleted, and comes again by its own change
+		if err := s.deliverPartition(tg, partition, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	database := p.shards[0].Database
+	same(t, p.query("SELECT key_text FROM "+database+"._sluice_debt"), []string{fmt.Sprintf("id=%d", first)})
+
+	held, err := p.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	inSession := func(statement string) {
+		t.Helper()
+		if _, err := held.ExecContext(context.Background(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	inSession("LOCK TABLES " + database + ".users WRITE")
+	looked := make(chan error, 1)
+	go func() {
+		debts, err := tg.Debts(context.Background(), group)
+		if err == nil && len(debts) > 0 {
+			err = fmt.Errorf("%+v", debts)
+		}
+		looked <- err
+	}()
+	p.heldUp() // the debt has been read, the row has not
+	inSession(fmt.Sprintf("DELETE FROM %s.users WHERE id = %d", database, first))
+	p.exec("DELETE FROM " + database + "._sluice_debt")
+	inSession("UNLOCK TABLES")
+	if err := <-looked; err != nil {
+		t.Errorf("a debt that was paid is said to be open: %v", err)
+	}
+}
+
 // An upsert that meets a newer holder writes nothing, and owes.
 func TestNewerHolderWins(t *testing.T) {
 	p, tg := usersPlace(t, 1)
