@@ -20,13 +20,14 @@ type Change struct {
 	Key       []byte // the key's Avro body, without the frame: equal keys of one topic have equal bytes
 
 	// Before and After are the row images by column of Table; nil where the image is absent: no Before at
-	// Create and Read, no After at Delete, neither at a tombstone.
+	// Create and Read, no After at Delete, neither at a tombstone. The Before of a Delete that a crawl found
+	// (Origin.Snapshot is "incremental") has the key's columns alone, and NULL for all others.
 	Before []change.Value
 	After  []change.Value
 
 	// TrustedBefore reports whether Before says where the row stood until now (absent: nowhere). Where it is
-	// false an older state of the row may stand in any shard: at Op Read over a table that was there before, at
-	// a bare tombstone, and at a record so old that compaction may have removed its predecessor.
+	// false an older state of the row may stand in any shard: at what a crawl over a table that was there before
+	// has found, at a bare tombstone, and at a record so old that compaction may have removed its predecessor.
 	TrustedBefore bool
 
 	Version change.Version // the only number that orders; see change.Version

@@ -30,6 +30,10 @@ var installers = []struct {
 		dir, err := registryInstall(ctx, log)
 		return apicurioVersion, dir, needsJava(err)
 	}},
+	{"connect", func(ctx context.Context, log Log) (string, string, error) {
+		_, dir, err := connectInstall(ctx, log)
+		return jdbcSinkVersion, dir, needsJava(err)
+	}},
 	{"elasticsearch", searchInstaller(Elasticsearch)},
 	{"opensearch", searchInstaller(OpenSearch)},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {

@@ -52,7 +52,10 @@ type Transaction struct {
 type Event struct {
 	Op            change.Op
 	Before, After Row
-	Source        Source
+	// BeforeKey is the Avro body of the row's key where nothing else is known of the row before: Before is absent then. The image has
+	// the key's columns, and null for all others.
+	BeforeKey []byte
+	Source    Source
 	// Block, when not nil, stands for Source in all but Source.Row.
 	Block       *SourceBlock
 	TsMs        int64        // when the source made the event; ts_us and ts_ns are the same moment

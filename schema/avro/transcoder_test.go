@@ -66,6 +66,7 @@ func checkRandomRow(t *testing.T, a, b uint64) {
 		checkDecoder(t, e, ofText, &event, before, after)
 		checkGoavro(t, e, ofText, o, table, before, after)
 		checkKey(t, e, afterImage, afterText, after)
+		checkKeyImage(t, e, beforeText)
 	}
 	if t.Failed() {
 		t.Fatalf("seed %d %d", a, b)
@@ -146,6 +147,34 @@ func checkKey(t *testing.T, e *Encoder, image, text Row, values []change.Value) 
 	for i, column := range e.Table().Key {
 		if !got[i].Equal(values[column]) {
 			t.Errorf("key column %d: got %q, want %q", i, got[i], values[column])
+		}
+	}
+}
+
+// checkKeyImage: an image made of the key's body alone is that of a row with NULL in all other columns.
+func checkKeyImage(t *testing.T, e *Encoder, row Row) {
+	t.Helper()
+	key, err := e.AppendKey(nil, row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := Row{Text: slices.Clone(row.Text)}
+	for i := range alone.Text {
+		if !e.Table().IsKey(i) {
+			alone.Text[i] = nil
+		}
+	}
+	want, err := e.AppendValue(nil, &Event{Op: change.Delete, Before: alone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.AppendValue([]byte("x"), &Event{Op: change.Delete, BeforeKey: key})
+	if err != nil || !bytes.Equal(got[1:], want) {
+		t.Errorf("the image of a key alone is (%v)\n% x, want\n% x", err, got, want)
+	}
+	for _, bad := range [][]byte{key[:len(key)-1], append(slices.Clone(key), 0)} {
+		if _, err := e.AppendValue(nil, &Event{Op: change.Delete, BeforeKey: bad}); err == nil {
+			t.Errorf("a damaged key % x was taken", bad)
 		}
 	}
 }

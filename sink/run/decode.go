@@ -143,7 +143,7 @@ func (d *decoder) batch(ctx context.Context, p *pending) ([]sink.Change, error) 
 // trusted applies rule R7: what the before image says is where the row stood, unless the record is one that says
 // nothing of before, or so old that compaction may have removed its predecessor.
 func trusted(c *sink.Change, sinceMillis int64) bool {
-	if c.Tombstone || c.AppendMillis < sinceMillis {
+	if c.Tombstone || c.AppendMillis < sinceMillis || c.Origin.Snapshot == overTheTop {
 		return false
 	}
 	return c.Op != change.Read || c.Origin.Snapshot == firstCrawl
@@ -151,6 +151,9 @@ func trusted(c *sink.Change, sinceMillis int64) bool {
 
 // firstCrawl is what the envelope's snapshot says of rows of a first crawl: there was no row before.
 const firstCrawl = "true"
+
+// overTheTop is what it says of all that later crawls find: rows, and keys that are gone, of which before has no more than the key.
+const overTheTop = "incremental"
 
 func (d *decoder) record(ctx context.Context, r *kgo.Record) (sink.Change, error) {
 	c := sink.Change{Offset: r.Offset, AppendMillis: r.Timestamp.UnixMilli(), Bytes: recordBytes(r)}

@@ -152,6 +152,7 @@ func TestTrusted(t *testing.T) {
 		"old update":       {sink.Change{Op: change.Update, AppendMillis: 99}, false},
 		"create":           {sink.Change{Op: change.Create, AppendMillis: 100}, true},
 		"crawl over":       {sink.Change{Op: change.Read, AppendMillis: 100, Origin: sink.Origin{Snapshot: "incremental"}}, false},
+		"crawl, gone":      {sink.Change{Op: change.Delete, AppendMillis: 100, Origin: sink.Origin{Snapshot: "incremental"}}, false},
 		"first crawl":      {sink.Change{Op: change.Read, AppendMillis: 100, Origin: sink.Origin{Snapshot: "true"}}, true},
 		"tombstone":        {sink.Change{Op: change.Delete, AppendMillis: 100, Tombstone: true}, false},
 		"delete":           {sink.Change{Op: change.Delete, AppendMillis: 100}, true},

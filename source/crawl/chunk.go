@@ -260,7 +260,7 @@ func (s *session) fillKeys(ctx context.Context, t *task, q *selection, c *chunk)
 	if got.cut {
 		return &tooWideError{rows: len(got.rows)}
 	}
-	c.rows, err = answer(t.keys, got.rows, t.step == sweepStep, func() ([]byte, error) { return deleted(q) })
+	c.rows, err = answer(t.keys, got.rows, t.step == sweepStep, func(key []byte) ([]byte, error) { return deleted(q, key) })
 	c.bytes, c.took, c.asked = got.bytes, got.took, len(t.keys)
 	if t.step == keysStep {
 		at := t.from0 + len(t.keys)
@@ -282,9 +282,9 @@ func (s *session) complete(ctx context.Context, t *task, q *selection) error {
 	return nil
 }
 
-// deleted is the envelope of a key that is gone. It has no image: nobody knows what the row was.
-func deleted(q *selection) ([]byte, error) {
-	return q.encoder.AppendValue(nil, &avro.Event{Op: change.Delete, Source: q.source, TsMs: q.millis})
+// deleted is the envelope of a key that is gone. Its image before has the key alone: nobody knows what the row was.
+func deleted(q *selection, key []byte) ([]byte, error) {
+	return q.encoder.AppendValue(nil, &avro.Event{Op: change.Delete, BeforeKey: key, Source: q.source, TsMs: q.millis})
 }
 
 // nothing answers for a table that does not exist: all keys of a sweep are gone.

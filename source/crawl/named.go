@@ -316,7 +316,7 @@ func (s *session) body(ctx context.Context, sh *shape, encoder *avro.Encoder, k 
 // A key that was not found under its own bytes is deleted. The table may still hold that row under other
 // bytes, which its collation takes for the same ('a' and 'A'): such a row is published, after the delete. A
 // row under the same bytes is what the asker of named keys wants, and nothing new to a sweep.
-func answer(keys []namedKey, found []merge.Row, sweep bool, deleted func() ([]byte, error)) ([]merge.Row, error) {
+func answer(keys []namedKey, found []merge.Row, sweep bool, deleted func(key []byte) ([]byte, error)) ([]merge.Row, error) {
 	asked := make(map[string]bool, len(keys))
 	for i := range keys {
 		asked[string(keys[i].body)] = false
@@ -337,7 +337,7 @@ func answer(keys []namedKey, found []merge.Row, sweep bool, deleted func() ([]by
 			continue
 		}
 		asked[string(keys[i].body)] = true // named twice, deleted once
-		value, err := deleted()
+		value, err := deleted(keys[i].body)
 		if err != nil {
 			return nil, err
 		}

@@ -181,7 +181,7 @@ func TestSizer(t *testing.T) {
 func TestAnswer(t *testing.T) {
 	keys := []namedKey{{body: []byte("a")}, {body: []byte("b")}, {body: []byte("c")}, {body: []byte("c")}}
 	found := []merge.Row{{Key: []byte("a"), Value: []byte("row a")}, {Key: []byte("B"), Value: []byte("row B")}}
-	gone := func() ([]byte, error) { return []byte("gone"), nil }
+	gone := func(key []byte) ([]byte, error) { return append([]byte("gone "), key...), nil }
 	for _, c := range []struct {
 		sweep bool
 		want  string
@@ -194,6 +194,9 @@ func TestAnswer(t *testing.T) {
 		for _, r := range rows {
 			if r.Delete {
 				got = append(got, "-"+string(r.Key))
+				if string(r.Value) != "gone "+string(r.Key) {
+					t.Errorf("the delete of %s has the value %q", r.Key, r.Value)
+				}
 			} else {
 				got = append(got, string(r.Key))
 			}

@@ -60,7 +60,7 @@ type Record struct {
 	Offset    int64
 	Op        change.Op // Delete at a tombstone
 	Tombstone bool
-	// Crawled says that a crawl wrote it, and not the stream: op r, or the delete that a sweep found, which has no row
+	// Crawled says that a crawl wrote it, and not the stream: op r, or the delete that a sweep found, which does not know the row
 	// before.
 	Crawled bool
 	Version change.Version

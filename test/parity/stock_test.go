@@ -152,26 +152,7 @@ const shopTopic = "shop.shop.kinds"
 // shopTopics lets a source crawl and follow the table, and returns the topic's records.
 func shopTopics(t *testing.T) (brokerAddress, registryURL string, records []record) {
 	t.Helper()
-	for _, name := range []string{"kafka", "registry"} {
-		if err := testbed.Available(t.Context(), name); err != nil {
-			t.Skipf("%s: %v", name, err)
-		}
-	}
-	broker, err := testbed.StartKafka(t.Context(), testbed.KafkaOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { broker.Stop() })
-	schemas, err := testbed.StartRegistry(t.Context(), testbed.RegistryOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { schemas.Stop() })
-	m, err := testbed.StartMySQL(t.Context(), testbed.MySQLOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Stop() })
+	broker, schemas, m := servers(t)
 	run := func(statements []string) {
 		t.Helper()
 		if err := m.Exec(t.Context(), append([]string{"SET time_zone = '+00:00'"}, statements...)...); err != nil {
@@ -207,6 +188,33 @@ func shopTopics(t *testing.T) (brokerAddress, registryURL string, records []reco
 	run(after)
 	// 3 creates, 2 updates; 2 keys spelt anew: delete, tombstone, create each; delete and tombstone; one more create.
 	return broker.Address(), schemas.URL(), read(3 + 3 + 2 + 2*3 + 2 + 1)
+}
+
+// servers starts real Kafka, a real registry and a source's MySQL, or skips the test and says why. more are further servers that the
+// test needs.
+func servers(t *testing.T, more ...string) (*testbed.Kafka, *testbed.Registry, *testbed.MySQL) {
+	t.Helper()
+	for _, name := range append([]string{"kafka", "registry"}, more...) {
+		if err := testbed.Available(t.Context(), name); err != nil {
+			t.Skipf("%s: %v", name, err)
+		}
+	}
+	broker, err := testbed.StartKafka(t.Context(), testbed.KafkaOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { broker.Stop() })
+	schemas, err := testbed.StartRegistry(t.Context(), testbed.RegistryOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { schemas.Stop() })
+	m, err := testbed.StartMySQL(t.Context(), testbed.MySQLOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Stop() })
+	return broker, schemas, m
 }
 
 // topic reads a topic of one partition to its end.

@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -54,10 +53,9 @@ func binary(t testing.TB, name, tags string) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	cmd := exec.Command("go", "build", "-tags", tags, "-o", path, "./cmd/"+name)
-	cmd.Dir = "../.."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build ./cmd/%s: %v\n%s", name, err, out)
+	path, err := rig.Build(dir, name, tags)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return path
 }

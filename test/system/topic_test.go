@@ -61,6 +61,9 @@ func (b *bed) readEach(table string, each func(*change.Table, *avro.Decoded)) *h
 		if err != nil {
 			return err
 		}
+		if e.Op == change.Delete && e.Before == nil {
+			b.t.Errorf("%s/%d offset %d: a delete without an image, which ends Debezium's JDBC sink", r.Topic, r.Partition, r.Offset)
+		}
 		if each != nil {
 			each(form, e)
 		}

@@ -50,8 +50,11 @@ func ReadTopic(ctx context.Context, t Topic, c *history.Checker) error {
 		if err != nil {
 			return err
 		}
-		rec.Op, rec.Before, rec.After = e.Op, rowOf(e.Before), rowOf(e.After)
-		rec.Crawled = e.Op == change.Read || e.Op == change.Delete && e.Before == nil
+		rec.Op, rec.After = e.Op, rowOf(e.After)
+		rec.Crawled = e.Op == change.Read || e.Source.Snapshot == "incremental" // a delete too: what it has before is the key alone
+		if !rec.Crawled {
+			rec.Before = rowOf(e.Before)
+		}
 		deleted[string(r.Key)] = e.Op == change.Delete
 		c.Record(rec)
 		return nil
