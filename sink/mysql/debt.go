@@ -70,25 +70,44 @@ func (t *Target) Debts(ctx context.Context, group string) ([]sink.Debt, error) {
 	return all, nil
 }
 
+// storedDebt is a debt as its table has it.
+type storedDebt struct {
+	sink.Debt
+	table     string
+	condition []byte // finds the row
+	hash      []byte
+	above     int64
+}
+
 func (s *shard) debts(ctx context.Context, group string) ([]sink.Debt, error) {
 	c, err := s.conn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.release()
-	type stored struct {
-		sink.Debt
-		table     string
-		condition []byte
-		hash      []byte
-		above     int64
+	list, err := c.storedDebts(ctx, group)
+	if err != nil {
+		return nil, err
 	}
-	var list []stored
+	var open []sink.Debt
+	for _, d := range list {
+		paid, err := c.strikePaid(ctx, &d)
+		if err != nil {
+			return nil, err
+		}
+		if !paid {
+			open = append(open, d.Debt)
+		}
+	}
+	return open, nil
+}
+
+func (c *session) storedDebts(ctx context.Context, group string) (list []storedDebt, err error) {
 	query := appendQuoted([]byte("SELECT table_name,key_hash,topic,source_table,key_text,key_condition,above,version,append_millis FROM "+
-		s.qualify(debtTable)+" WHERE consumer_group="), []byte(group))
+		c.shard.qualify(debtTable)+" WHERE consumer_group="), []byte(group))
 	err = c.query(ctx, query, func(f []sql.RawBytes) (err error) {
-		d := stored{table: string(f[0]), hash: append([]byte(nil), f[1]...), condition: append([]byte(nil), f[5]...)}
-		d.Topic, d.Shard, d.Key = string(f[2]), s.config.Name, string(f[4])
+		d := storedDebt{table: string(f[0]), hash: append([]byte(nil), f[1]...), condition: append([]byte(nil), f[5]...)}
+		d.Topic, d.Shard, d.Key = string(f[2]), c.shard.config.Name, string(f[4])
 		if d.Table, err = change.ParseTableName(string(f[3])); err != nil {
 			return err
 		}
@@ -104,27 +123,22 @@ func (s *shard) debts(ctx context.Context, group string) ([]sink.Debt, error) {
 		list = append(list, d)
 		return err
 	})
-	if err != nil {
-		return nil, err
+	return list, err
+}
+
+// strikePaid strikes a debt that is paid: the row is there with a newer version. Debt and row are looked at by one statement.
+// Since the list was read the row may have been deleted, which took its debt with it, and of the row alone it would look
+// unpaid.
+func (c *session) strikePaid(ctx context.Context, d *storedDebt) (paid bool, err error) {
+	debt := appendQuoted([]byte(c.shard.qualify(debtTable)+" WHERE table_name="), []byte(d.table))
+	debt = fmt.Appendf(debt, " AND key_hash=x'%x' AND above=%d", d.hash, d.above)
+	query := fmt.Appendf(nil, "SELECT 1 FROM %s AND NOT EXISTS (SELECT 1 FROM %s WHERE %s AND %s>%d)",
+		debt, c.shard.qualify(d.table), d.condition, c.shard.version, d.above)
+	paid = true
+	if err := c.query(ctx, query, func([]sql.RawBytes) error { paid = false; return nil }); err != nil || !paid {
+		return paid, err
 	}
-	var open []sink.Debt
-	for _, d := range list {
-		// Paid, if the row is there with a newer version. That and whether the debt is there still are asked at once: while the list is
-		// gone through, keys go on, and a row that had paid can be deleted, or leave for another shard, with its debt.
-		debt := fmt.Appendf(appendQuoted([]byte(s.qualify(debtTable)+" WHERE table_name="), []byte(d.table)), " AND key_hash=x'%x' AND above=%d", d.hash, d.above)
-		query := fmt.Appendf(nil, "SELECT EXISTS(SELECT 1 FROM %s WHERE %s AND %s>%d),EXISTS(SELECT 1 FROM %s)", s.qualify(d.table), d.condition, s.version, d.above, debt)
-		paid, there := false, false
-		if err := c.query(ctx, query, func(f []sql.RawBytes) error { paid, there = string(f[0]) == "1", string(f[1]) == "1"; return nil }); err != nil {
-			return nil, err
-		}
-		switch {
-		case paid: // struck as it was read: it may have grown since
-			if _, err := c.exec(ctx, append([]byte("DELETE FROM "), debt...)); err != nil {
-				return nil, err
-			}
-		case there:
-			open = append(open, d.Debt)
-		}
-	}
-	return open, nil
+	// By the same condition that was read: the debt may have grown since.
+	_, err = c.exec(ctx, append([]byte("DELETE FROM "), debt...))
+	return paid, err
 }

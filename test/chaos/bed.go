@@ -187,6 +187,10 @@ func (b *bed) sourceFlags() []string {
 	flags := append(redo(b.settings.Source), fmt.Sprintf("max_connections=%d", 2*b.settings.Sessions+200), "innodb_buffer_pool_size=384M",
 		"innodb_lock_wait_timeout=3", "wait_timeout=120", "net_write_timeout=20", "net_read_timeout=20", "table_open_cache=4000",
 		"max_connect_errors=100000000", "innodb_flush_neighbors=0")
+	if !b.settings.Source.IsMariaDB() {
+		// A clock that is a year ahead would have everything purged at the next start.
+		flags = append(flags, "binlog_expire_logs_seconds=0")
+	}
 	if b.settings.Source == testbed.MySQL97 {
 		// Commits reach the binlog in groups; the replica applies them by several threads, in the primary's order.
 		flags = append(flags, "replica_parallel_workers=8", "replica_preserve_commit_order=ON", "replica_net_timeout=6")
