@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -30,11 +31,17 @@ func (c *command) verify(ctx context.Context) error {
 	return err
 }
 
+// garbagePercent lets garbage grow to some times of what is held, which is little while all rows pass through.
+const garbagePercent = 800
+
 // compare runs verify over the topics.
 func (a *against) compare(ctx context.Context) (*verify.Report, error) {
 	r, err := a.comparison(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
 	}
 	release, err := a.hold(ctx)
 	if err != nil {
