@@ -26,6 +26,9 @@ type Scan struct {
 	// After and Through bound the key: After < key <= Through, compared by the target's own server, by key
 	// columns in key order. Nil: no bound on that side.
 	After, Through []change.Value
+
+	// ValuesOnly asks for the values alone: a row's Version and Source may be left out.
+	ValuesOnly bool
 }
 
 // Row is a row as the target holds it.
@@ -56,7 +59,8 @@ type RowSum struct {
 // filtered out, else each place where it belongs. It is pure. A target without it holds the table's rows as they
 // are, under the same names.
 type Shaper interface {
-	Shape(source string, t *change.Table, values []change.Value) ([]Row, error)
+	// Shape appends the rows to into.
+	Shape(source string, t *change.Table, values []change.Value, into []Row) ([]Row, error)
 }
 
 // Replayer is the ability to go back, or forward, while the group is stopped. It comes with Progress.

@@ -46,6 +46,7 @@ type Rows struct {
 	last   *order                    // the one used last
 	buffer []byte
 	key    []byte
+	places []sink.Row // see tableRun.shaped
 }
 
 // ordersMax bounds what is remembered of targets that make a new slice of names for each row.

@@ -145,7 +145,7 @@ func (t *tableRun) lookAtSource(ctx context.Context, keys [][]change.Value, want
 	}
 	rows := NewRows(t.table)
 	err = t.source.rowsOf(ctx, x, keys, func(values []change.Value) error {
-		places, err := shaped(t.shaper, t.topic.Source, t.table, t.names, values)
+		places, err := t.shaped(rows, values)
 		if err != nil {
 			return err
 		}
@@ -253,7 +253,7 @@ func (t *tableRun) event(ctx context.Context, rows *Rows, rec *kgo.Record) (*Eve
 	if d.After == nil {
 		return e, nil
 	}
-	places, err := shaped(t.shaper, t.topic.Source, t.table, t.names, d.After)
+	places, err := t.shaped(rows, d.After)
 	if err != nil {
 		return nil, err
 	}

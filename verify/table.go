@@ -80,7 +80,7 @@ type chunk struct {
 	result  TableResult    // of this range
 }
 
-// ranges compares key range by key range, several side by side: where each ends is found by walking along the key at the source. The
+// ranges compares key range by key range, several side by side: where each ends is found ahead, at the source. The
 // target compares the bounds by its own collation, which may be another: then rows differ at first and are settled one by one, but
 // none is left out, for the ranges cover everything in any order.
 func (t *tableRun) ranges(ctx context.Context) error {
@@ -123,8 +123,9 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 	}
 	defer x.close()
 	rows := t.run.chunkRows()
+	ends := newEnds(t.source, x, rows)
 	for number, after := t.place.Chunk, t.place.after(); ; number++ {
-		through, err := t.source.keyAfter(ctx, x, after, rows)
+		through, err := ends.next(ctx, after)
 		if err != nil {
 			return err
 		}
@@ -145,7 +146,7 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 
 // want adds a row of the source, in all its places, if the key is one of those asked for.
 func (t *tableRun) want(reader *Rows, d *Deltas, values []change.Value, ask func(key []byte) bool) error {
-	places, err := shaped(t.shaper, t.topic.Source, t.table, t.names, values)
+	places, err := t.shaped(reader, values)
 	if err != nil {
 		return fmt.Errorf("where a row of %s belongs: %w", t.table, err)
 	}
@@ -208,7 +209,7 @@ func (t *tableRun) compareRange(ctx context.Context, c *chunk) error {
 	if err := t.readRange(ctx, c, reader, deltas); err != nil {
 		return err
 	}
-	request := sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through}
+	request := sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through, ValuesOnly: true}
 	err := t.scanner.Scan(ctx, request, func(row sink.Row) error {
 		c.result.TargetRows++
 		return found(reader, deltas, &row, nil)
@@ -277,7 +278,7 @@ func (t *tableRun) onePass(ctx context.Context, pass, passes int, result *TableR
 	deltas := NewDeltas(min(t.run.Keys, int(t.source.rows)/passes+16))
 	ask := func(key []byte) bool { return passOf(key, passes) == pass }
 	reader := NewRows(t.table)
-	request := sink.Scan{Source: t.topic.Source, Table: t.table}
+	request := sink.Scan{Source: t.topic.Source, Table: t.table, ValuesOnly: true}
 	err := t.scanner.Scan(ctx, request, func(row sink.Row) error {
 		if err := found(reader, deltas, &row, func(key []byte) bool {
 			if !ask(key) {

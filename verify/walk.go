@@ -179,10 +179,14 @@ func published(t *change.Table) []string {
 	return names
 }
 
-// shaped returns where a row of the source should be, and as what.
-func shaped(shaper sink.Shaper, source string, t *change.Table, names []string, values []change.Value) ([]sink.Row, error) {
-	if shaper == nil {
-		return []sink.Row{{Columns: names, Values: values}}, nil
+// shaped returns where a row of the source should be, and as what. What it returns is valid until the next call with the reader.
+func (t *tableRun) shaped(reader *Rows, values []change.Value) (places []sink.Row, err error) {
+	if t.shaper == nil {
+		reader.places = append(reader.places[:0], sink.Row{Columns: t.names, Values: values})
+		return reader.places, nil
 	}
-	return shaper.Shape(source, t, values)
+	if places, err = t.shaper.Shape(t.topic.Source, t.table, values, reader.places[:0]); err == nil {
+		reader.places = places
+	}
+	return places, err
 }

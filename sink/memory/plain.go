@@ -42,6 +42,6 @@ func (p *Plain) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) error
 }
 
 // Shape says in which shard a row belongs.
-func (p *Plain) Shape(_ string, table *change.Table, values []change.Value) ([]sink.Row, error) {
-	return p.store.shape(table, values)
+func (p *Plain) Shape(_ string, table *change.Table, values []change.Value, into []sink.Row) ([]sink.Row, error) {
+	return p.store.shape(table, values, into)
 }

@@ -21,11 +21,11 @@ func (t *Target) Scan(_ context.Context, r sink.Scan, each func(sink.Row) error)
 }
 
 // Shape says in which shard a row belongs.
-func (t *Target) Shape(_ string, table *change.Table, values []change.Value) ([]sink.Row, error) {
-	return t.store.shape(table, values)
+func (t *Target) Shape(_ string, table *change.Table, values []change.Value, into []sink.Row) ([]sink.Row, error) {
+	return t.store.shape(table, values, into)
 }
 
-func (s *Store) shape(table *change.Table, values []change.Value) ([]sink.Row, error) {
+func (s *Store) shape(table *change.Table, values []change.Value, into []sink.Row) ([]sink.Row, error) {
 	row := sink.Row{Shard: s.shards[0].name, Values: values}
 	for i := range table.Columns {
 		row.Columns = append(row.Columns, table.Columns[i].Name)
@@ -36,7 +36,7 @@ func (s *Store) shape(table *change.Table, values []change.Value) ([]sink.Row, e
 			return nil, err
 		}
 	}
-	return []sink.Row{row}, nil
+	return append(into, row), nil
 }
 
 // scan copies the rows first: each may take its time, and may look at the store.

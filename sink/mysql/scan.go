@@ -26,7 +26,7 @@ func (t *Target) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) erro
 		return err
 	}
 	for _, st := range tab.shards {
-		if err := newScanner(tab, st, each).run(ctx, r); err != nil {
+		if err := newScanner(tab, st, r.ValuesOnly, each).run(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -50,27 +50,28 @@ type scanner struct {
 	sources map[int64]string // names by number
 
 	list     string          // what is selected
-	selected []change.Column // its columns: the table's, the row's version, its source's number
+	selected []change.Column // its columns: the table's and, if they are noted, the row's version and its source's number
+	noted    bool
 }
 
 // newScanner returns one that has read nothing.
-func newScanner(tab *table, st *shardTable, each func(sink.Row) error) *scanner {
+func newScanner(tab *table, st *shardTable, valuesOnly bool, each func(sink.Row) error) *scanner {
 	s := &scanner{table: tab, shardTable: st, columns: columnNames(tab.schema), each: each, sources: make(map[int64]string)}
 	list := make([]string, 0, len(st.all)+2)
 	for i := range st.all {
 		list = append(list, server.SelectText(&st.all[i]))
 	}
-	version, origin := "0", "0"
-	if st.version != "" {
-		version, origin = st.version, st.origin
+	s.selected = slices.Clone(st.all)
+	if s.noted = st.version != "" && !valuesOnly; s.noted {
+		list = append(list, "CAST("+st.version+" AS SIGNED)", "CAST("+st.origin+" AS SIGNED)")
+		s.selected = append(s.selected, change.Column{Name: "version", Type: change.BigInt}, change.Column{Name: "source", Type: change.BigInt})
 	}
-	s.list = strings.Join(append(list, "CAST("+version+" AS SIGNED)", "CAST("+origin+" AS SIGNED)"), ",")
-	s.selected = append(slices.Clone(st.all), change.Column{Name: "version", Type: change.BigInt}, change.Column{Name: "source", Type: change.BigInt})
+	s.list = strings.Join(list, ",")
 	return s
 }
 
 func (s *scanner) run(ctx context.Context, r sink.Scan) error {
-	if s.version != "" {
+	if s.noted {
 		if err := s.loadSources(ctx); err != nil {
 			return err
 		}
@@ -180,8 +181,11 @@ func (s *scanner) keyNames() []string {
 // row makes a row of what is selected.
 func (s *scanner) row(values []change.Value) sink.Row {
 	n := len(s.all)
-	return sink.Row{Shard: s.shard.config.Name, Columns: s.columns, Values: values[:n:n],
-		Version: change.Version(values[n].Int()), Source: s.sourceOf(values[n+1].Int())}
+	row := sink.Row{Shard: s.shard.config.Name, Columns: s.columns, Values: values[:n:n]}
+	if s.noted {
+		row.Version, row.Source = change.Version(values[n].Int()), s.sourceOf(values[n+1].Int())
+	}
+	return row
 }
 
 // loadSources reads the names of the sources' numbers. They are few, and while rows come the connection can be asked nothing.
@@ -213,7 +217,7 @@ func (s *scanner) sourceOf(number int64) string {
 }
 
 // Shape says in which shards a row of the source belongs.
-func (t *Target) Shape(_ string, schema *change.Table, values []change.Value) ([]sink.Row, error) {
+func (t *Target) Shape(_ string, schema *change.Table, values []change.Value, into []sink.Row) ([]sink.Row, error) {
 	place, err := t.placementOf(schema)
 	if err != nil {
 		return nil, err
@@ -222,28 +226,25 @@ func (t *Target) Shape(_ string, schema *change.Table, values []change.Value) ([
 	if err != nil {
 		return nil, fmt.Errorf("route a row of %s: %w", schema.TableName, err)
 	}
-	var rows []sink.Row
 	for i, s := range t.shards {
 		if at == i || at == route.All {
-			rows = append(rows, sink.Row{Shard: s.config.Name, Columns: place.columns, Values: values})
+			into = append(into, sink.Row{Shard: s.config.Name, Columns: place.columns, Values: values})
 		}
 	}
-	return rows, nil
+	return into, nil
 }
 
 // placementOf returns the table's placement, which needs no server.
 func (t *Target) placementOf(schema *change.Table) (*placement, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if p := t.placements[schema]; p != nil {
-		return p, nil
+	if p, ok := t.placements.Load(schema); ok {
+		return p.(*placement), nil
 	}
 	p, err := newPlacement(t.config, schema)
 	if err != nil {
 		return nil, err
 	}
 	p.columns = columnNames(schema)
-	t.placements[schema] = &p
+	t.placements.Store(schema, &p)
 	return &p, nil
 }
 

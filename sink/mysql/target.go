@@ -16,10 +16,10 @@ type Target struct {
 	setup  sink.Setup
 	shards []*shard
 
-	preparing sync.Mutex // held while a table is prepared; taken before mu
+	preparing  sync.Mutex // held while a table is prepared; taken before mu
+	placements sync.Map   // *placement by *change.Table: asked for each row that verify reads
 
 	mu         sync.Mutex // guards the following
-	placements map[*change.Table]*placement
 	tables     map[*change.Table]*table
 	alone      map[string]*sync.RWMutex // by shard and table: see shardTable.alone
 	partitions map[owned]*ownership
@@ -58,7 +58,7 @@ func New(config Config, setup sink.Setup) (*Target, error) {
 		return nil, err
 	}
 	t := &Target{
-		config: config, setup: setup, tables: make(map[*change.Table]*table), placements: make(map[*change.Table]*placement),
+		config: config, setup: setup, tables: make(map[*change.Table]*table),
 		alone: make(map[string]*sync.RWMutex), partitions: make(map[owned]*ownership),
 	}
 	for i, s := range config.Shards {
