@@ -19,7 +19,7 @@ type crawls struct {
 }
 
 // crawlGap is the time from one to the next, on average.
-const crawlGap = 6 * time.Second
+const crawlGap = 8 * time.Second
 
 // play asks for crawls until ctx ends.
 func (c *crawls) play(ctx context.Context) {

@@ -64,7 +64,7 @@ const undoTimeout = 5 * time.Minute
 // one begins a fault, lets it last, and ends it.
 func (p *faults) one(ctx context.Context, k kind, planned Planned) error {
 	f := &active{Planned: planned, random: rand.New(rand.NewPCG(planned.Dice, 0))}
-	p.counted(planned)
+	f.Number = p.counted(planned)
 	defer p.over(planned)
 	began := time.Now()
 	p.run.out.note("fault %3d begins: %s for %.1fs", f.Number, f, f.Length.Seconds())
@@ -94,12 +94,14 @@ func (p *faults) one(ctx context.Context, k kind, planned Planned) error {
 	return nil
 }
 
-func (p *faults) counted(f Planned) {
+// counted returns the fault's number in the run.
+func (p *faults) counted(f Planned) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counts[f.Kind]++
 	p.total++
 	p.going = append(p.going, f.String())
+	return p.total
 }
 
 func (p *faults) over(f Planned) {

@@ -222,22 +222,36 @@ func (r *run) round(ctx context.Context, n int, length time.Duration) error {
 	if err := r.faults.play(ctx, r.harsh.Round(length-gentle, gap, r.settings.AtOnce)); err != nil {
 		return err
 	}
-	verified := make(chan error, 1)
-	patience := 2 * time.Minute
+	return errors.Join(r.verifyUnderFire(ctx, gentle), ctx.Err())
+}
+
+// verifyPatience bounds a verify under fire. It has to wait for a target that faults have held up.
+const verifyPatience = 6 * time.Minute
+
+// verifyUnderFire runs verify while mild faults go on, which they do for so long at least.
+func (r *run) verifyUnderFire(ctx context.Context, least time.Duration) error {
+	patience := verifyPatience
 	if r.settings.Short {
-		patience = 20 * time.Second
+		patience = 25 * time.Second
 	}
-	verifying, enough := context.WithTimeout(ctx, max(gentle, patience))
+	ctx, enough := context.WithTimeout(ctx, patience)
 	defer enough()
-	go func() { verified <- r.verifyLive(verifying) }()
-	err := r.faults.play(ctx, r.mild.Round(gentle, 2*gap, 2))
-	if e := <-verified; err == nil {
-		err = e
+	verified := make(chan error, 1)
+	go func() { verified <- r.verifyLive(ctx) }()
+	for {
+		if err := r.faults.play(ctx, r.mild.Round(least, 2*r.settings.FaultGap, 2)); err != nil {
+			enough()
+			return errors.Join(err, <-verified)
+		}
+		select {
+		case err := <-verified:
+			return err
+		default: // a little longer
+		}
+		if !pause(ctx, second) {
+			return <-verified
+		}
 	}
-	if err != nil || ctx.Err() != nil {
-		return errors.Join(err, ctx.Err())
-	}
-	return nil
 }
 
 // progress says how far the run is.

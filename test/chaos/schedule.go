@@ -9,7 +9,7 @@ import (
 
 // Planned is one fault as the seed has it.
 type Planned struct {
-	Number int
+	Number int // in the run, once it begins
 	Kind   string
 	Place  string        // which server, link or process; empty where there is only one
 	At     time.Duration // after the begin of the fire
@@ -38,7 +38,6 @@ type Planner struct {
 	random *rand.Rand
 	kinds  []shape
 	deck   []int // kinds still to be drawn before all are shuffled anew, so that none is left out for long
-	number int
 }
 
 func newPlanner(seed, stream uint64, kinds []shape) *Planner {
@@ -60,8 +59,6 @@ func (p *Planner) Round(length, gap time.Duration, atOnce int) []Planned {
 			continue
 		}
 		if f, ok := p.draw(at, length, going); ok {
-			p.number++
-			f.Number = p.number
 			round = append(round, f)
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	answerTimeout  = 15 * time.Second
 	redialPause    = 300 * time.Millisecond
 	readOnlyPause  = 2 * time.Second // a failover is going on, which dials would only hold up
-	speedUpMax     = 4.0
+	speedUpMax     = 1.5
 	governInterval = time.Second
 )
 
