@@ -2,12 +2,14 @@ package mysql
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 
+	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
 )
 
@@ -70,5 +72,15 @@ func TestVersions(t *testing.T) {
 	f = Facts{Major: 11, Flavor: gtid.MariaDB}
 	if f.StatusStatement() != "SHOW MASTER STATUS" || f.CascadesLogged() {
 		t.Error("MariaDB 11")
+	}
+}
+
+// TestPlainAnswerInsteadOfTLS: a server that kills a connection while it is being made says so in plain text, where TLS is awaited.
+// That passes by itself.
+func TestPlainAnswerInsteadOfTLS(t *testing.T) {
+	err := fmt.Errorf("connect: %w", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"})
+	got := Config{Address: "db1:3306"}.Problem(err)
+	if change.SeverityOf(got) != change.Retry || !strings.Contains(got.Error(), "before it was encrypted") {
+		t.Errorf("%v is %v, want one that is tried again", got, change.SeverityOf(got))
 	}
 }
