@@ -185,7 +185,15 @@ func TestConnectionsLost(t *testing.T) {
 	id := st.begin(m, Request{Table: s.table("t"), ID: "t"})
 	defer st.run(m)()
 	eventually(t, "the stream reads", s.streams) // before that its connection looks like one that reads rows
-	for kills := 0; m.Busy() && !t.Failed(); kills++ {
+	// And before it has the table's definition, which it loads by the same account: an error of the stream ends the crawls.
+	eventually(t, "a chunk is published", func() bool { return st.published() > 0 })
+	if !m.Busy() {
+		t.Fatal("the crawl was over before anything was killed")
+	}
+	for kills, end := 0, time.Now().Add(time.Minute); m.Busy() && !t.Failed(); kills++ {
+		if time.Now().After(end) {
+			t.Fatal("the crawl is not over within a minute")
+		}
 		if kills < 20 {
 			s.killReads()
 		}
