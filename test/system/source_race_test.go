@@ -83,7 +83,7 @@ func (b *bed) crawlBesideHang(m *testbed.MySQL, config string, when hang) {
 		time.Sleep(300 * time.Millisecond)
 		source.Signal(syscall.SIGCONT)
 	case inProgress:
-		b.says(source, 20*time.Second, "fault: stop")
+		b.says(source, time.Minute, "fault: stop")
 		b.cli("crawl", "start", "shop.hang", "--config", config)
 		source.Signal(syscall.SIGCONT)
 	case delivered:
@@ -115,8 +115,8 @@ func writeHanging(db *sql.DB, long bool) error {
 	defer tx.Rollback()
 	statements := []string{"UPDATE hang SET v = 1 WHERE id = 1", "DELETE FROM hang WHERE id = 2", "INSERT INTO hang VALUES (4, 1)"}
 	if long {
-		statements = append(statements, "INSERT INTO filler WITH RECURSIVE seq(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < 12000) "+
-			"SELECT /*+ SET_VAR(cte_max_recursion_depth = 100000) */ n, REPEAT('filler', 100) FROM seq")
+		statements = append(statements, "INSERT INTO filler WITH RECURSIVE seq(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < 4000) "+
+			"SELECT /*+ SET_VAR(cte_max_recursion_depth = 100000) */ n, REPEAT('filler', 300) FROM seq")
 	}
 	for _, q := range statements {
 		if _, err := tx.Exec(q); err != nil {
