@@ -176,7 +176,7 @@ func (r *run) verifyLive(ctx context.Context) error {
 		code, out, errs, err := r.programs.command(ctx, "sluice-sink-mysql", "verify", "--config", r.programs.sinkConfig, "-o", "json", "--timeout", "1m")
 		if ctx.Err() != nil {
 			r.verifyRetries++
-			r.out.note("verify, live: not over after %.1fs, and cut off", time.Since(began).Seconds())
+			r.out.note("verify, live: not over after %.1fs, and cut off:\n%s", time.Since(began).Seconds(), tail(errs, 12))
 			return nil
 		}
 		report := &verify.Report{}
@@ -221,11 +221,17 @@ func differencesOf(report *verify.Report, out string) error {
 	return found
 }
 
+// tail are the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
 // reason is the line of a command's output that says why it failed.
 func reason(text string) string {
 	last := ""
 	for line := range strings.Lines(text) {
-		if last == "" || strings.HasPrefix(line, "error:") {
+		if !strings.HasPrefix(last, "error:") || strings.HasPrefix(line, "error:") {
 			last = strings.TrimSpace(line)
 		}
 	}

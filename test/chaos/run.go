@@ -199,7 +199,8 @@ func (r *run) rounds(ctx context.Context) error {
 		if last {
 			length = max(left, r.settings.Compare/4)
 		}
-		if err := r.round(ctx, n, length); err != nil || last {
+		// The short run has no time for more than one verify.
+		if err := r.round(ctx, n, length, last || !r.settings.Short); err != nil || last {
 			return err
 		}
 		if err := r.compare(ctx); err != nil {
@@ -211,35 +212,45 @@ func (r *run) rounds(ctx context.Context) error {
 // verifyShare is the part of a round in which faults are mild and verify runs.
 const verifyShare = 0.25
 
-func (r *run) round(ctx context.Context, n int, length time.Duration) error {
-	gentle := time.Duration(float64(length) * verifyShare)
-	r.out.note("round %d: %s of faults, then milder ones while verify runs", n, (length - gentle).Round(time.Second))
+func (r *run) round(ctx context.Context, n int, length time.Duration, verify bool) error {
 	crawling, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { r.crawls.play(crawling) })
 	defer func() { stop(); wg.Wait() }()
-	gap := r.settings.FaultGap
-	if err := r.faults.play(ctx, r.harsh.Round(length-gentle, gap, r.settings.AtOnce)); err != nil {
+	gentle := time.Duration(0)
+	if verify {
+		gentle = time.Duration(float64(length) * verifyShare)
+	}
+	r.out.note("round %d: %s of faults, %s of milder ones at least while verify runs", n, (length - gentle).Round(second), gentle.Round(second))
+	if err := r.faults.play(ctx, r.harsh.Round(length-gentle, r.settings.FaultGap, r.settings.AtOnce)); err != nil {
 		return err
 	}
-	return errors.Join(r.verifyUnderFire(ctx, gentle), ctx.Err())
+	if verify {
+		if err := r.verifyUnderFire(ctx, gentle); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // verifyPatience bounds a verify under fire. It has to wait for a target that faults have held up.
 const verifyPatience = 6 * time.Minute
 
+// mildGap is the time from one mild fault to the next, on average: verify has to wait for the target after each.
+const mildGap = 12 * time.Second
+
 // verifyUnderFire runs verify while mild faults go on, which they do for so long at least.
 func (r *run) verifyUnderFire(ctx context.Context, least time.Duration) error {
 	patience := verifyPatience
 	if r.settings.Short {
-		patience = 25 * time.Second
+		patience = 35 * time.Second
 	}
 	ctx, enough := context.WithTimeout(ctx, patience)
 	defer enough()
 	verified := make(chan error, 1)
 	go func() { verified <- r.verifyLive(ctx) }()
 	for {
-		if err := r.faults.play(ctx, r.mild.Round(least, 2*r.settings.FaultGap, 2)); err != nil {
+		if err := r.faults.play(ctx, r.mild.Round(least, mildGap, 2)); err != nil {
 			enough()
 			return errors.Join(err, <-verified)
 		}

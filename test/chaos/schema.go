@@ -27,7 +27,7 @@ type size struct{ a, b, accounts, many, types, parents int }
 
 func (s Settings) size() size {
 	of := func(n int) int { return max(20, n*s.Scale/100) }
-	return size{a: of(60_000), b: of(20_000), accounts: of(3000), many: of(3000), types: of(1500), parents: of(1500)}
+	return size{a: of(60_000), b: of(20_000), accounts: of(6000), many: of(3000), types: of(1500), parents: of(1500)}
 }
 
 // binary is a text column that is equal on all servers, in all ways.

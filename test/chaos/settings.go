@@ -43,7 +43,7 @@ func ParseSettings(getenv func(string) string) (Settings, error) {
 	s.Short = s.Duration == 0
 	if s.Short {
 		s = Settings{Short: true, Duration: time.Minute, Seed: shortSeed, Sessions: 200, Rate: 1500, Compare: 30 * time.Second,
-			FaultGap: 2 * time.Second, AtOnce: 4, Scale: 20, Registry: "local"}
+			FaultGap: 2 * time.Second, AtOnce: 4, Scale: 50, Registry: "local"}
 	} else {
 		s.Seed, s.Sessions, s.Rate, s.Compare = uint64(rand.Uint32()), 1000, 3000, 3*time.Minute
 		s.FaultGap, s.AtOnce, s.Scale, s.Registry = 5*time.Second, 4, 100, "real"
