@@ -85,6 +85,14 @@ func both(ctx context.Context, one, other func(context.Context) error) error {
 	return errors.Join(other(ctx), <-result)
 }
 
+// discard ends a server of which nothing is wanted any more.
+func discard(s interface {
+	Kill() error
+	Stop() error
+}) error {
+	return errors.Join(s.Kill(), s.Stop())
+}
+
 func (b *bed) closer(f func() error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -149,7 +157,7 @@ func (b *bed) startDatabases(ctx context.Context) error {
 	wg.Wait()
 	for i, m := range started {
 		if m != nil {
-			b.closer(m.Stop)
+			b.closer(func() error { return discard(m) })
 			b.out.note("%s is %s, on %s", []string{"primary", "replica", "shard0", "shard1"}[min(i, 3)], m.Version, m.Address())
 		}
 	}
@@ -234,7 +242,7 @@ func (b *bed) startBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.closer(b.kafka.Stop)
+	b.closer(func() error { return discard(b.kafka) })
 	p, err := proxy.Start(ctx, b.kafka.Address(), port)
 	if err != nil {
 		return err
@@ -255,7 +263,7 @@ func (b *bed) startRegistry(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b.closer(b.registry.Stop)
+	b.closer(func() error { return discard(b.registry) })
 	return b.proxy(ctx, atRegistry, b.registry.Address())
 }
 

@@ -320,10 +320,13 @@ func (p *programs) crashes() error {
 
 // stop ends all processes.
 func (p *programs) stop() error {
-	var errs []error
-	for _, one := range p.all() {
-		errs = append(errs, one.want(false))
+	all := p.all()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, one := range all {
+		wg.Go(func() { errs[i] = one.want(false) })
 	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 
