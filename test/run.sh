@@ -20,6 +20,15 @@ export SLUICE_MET=$work/met
 : >"$SLUICE_MET"
 
 failed=0
+# said LOG: of each failed test, what it said itself, without the logs of the processes that it ran.
+said() {
+	awk '/^=== RUN +[^ \/]+$/ { n = 0 }
+		/^ +[a-z0-9_]+\.go:[0-9]+: / { left = 8 }
+		/^(=== |time=)/ { left = 0 }
+		left-- > 0 && n < 60 { line[n++] = substr($0, 1, 400) }
+		/^--- FAIL/ { for (i = 0; i < n; i++) print line[i]; print }
+		/^--- / { n = 0 }' "$1"
+}
 # run NAME ARGS...: go test with everything in a log, of which packages, failures and skips are shown as they come.
 run() {
 	local name=$1 log=$work/$1.log
@@ -27,6 +36,8 @@ run() {
 	go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- FAIL|^--- SKIP'
 	if [ "${PIPESTATUS[0]}" -ne 0 ]; then
 		failed=1
+		echo "---- what the failed tests say"
+		said "$log"
 		echo "---- what failed"
 		grep -nE -B40 -A60 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
 	fi

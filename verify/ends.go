@@ -99,7 +99,7 @@ const (
 // end returns the end of a range whose first key is known, such that it has about as many rows as are wanted, and not more than twice that; fewer
 // where the keys end. ok is false where no such end was found.
 func (g *guess) end(first change.Value, count func(through change.Value) (uint64, error)) (through change.Value, ok bool, err error) {
-	last := uint64(0) // rows at the last, nearer guess
+	nearer := false // what lies nearer than an end with too many rows may be few: it is not looked for further away again
 	for range guessTries {
 		through, ok = further(first, g.step-1)
 		if !ok {
@@ -113,13 +113,9 @@ func (g *guess) end(first change.Value, count func(through change.Value) (uint64
 			if g.step == 1 {
 				return through, false, nil
 			}
-			g.step = max(1, g.step/max(2, min(n/g.rows, guessGrowth)))
-			last = n // what lies nearer may be few: it is not looked for further away again
-		case n < g.rows/2 && n > last:
-			if g.step > math.MaxUint64/guessGrowth {
-				return through, true, nil
-			}
-			last, g.step = n, g.step*min(guessGrowth, g.rows/n)
+			nearer, g.step = true, max(1, g.step/max(2, min(n/g.rows, guessGrowth)))
+		case n < g.rows/2 && !nearer && g.step <= math.MaxUint64/guessGrowth:
+			g.step *= min(guessGrowth, g.rows/max(n, 1))
 		default:
 			return through, true, nil
 		}

@@ -269,23 +269,29 @@ type limiter struct {
 
 func newLimiter(rate int64) *limiter { return &limiter{rate: rate, due: time.Now()} }
 
-// wait takes as long as so many rows may.
+// wait takes as long as so many rows may, less what is given back meanwhile.
 func (l *limiter) wait(ctx context.Context, rows int64) error {
+	for left := time.Until(l.add(rows)); left > 0; left = time.Until(l.add(0)) {
+		select {
+		case <-time.After(min(left, 100*time.Millisecond)):
+		case <-ctx.Done():
+			return fmt.Errorf("paced: %w", context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// add counts so many rows more, or gives back those that were waited for and not there; it returns when the next may be read.
+func (l *limiter) add(rows int64) (due time.Time) {
+	now := time.Now()
 	if l.rate <= 0 {
-		return nil
+		return now
 	}
 	l.mu.Lock()
-	now := time.Now()
+	defer l.mu.Unlock()
 	if l.due.Before(now) {
 		l.due = now
 	}
 	l.due = l.due.Add(time.Duration(float64(rows) / float64(l.rate) * float64(time.Second)))
-	due := l.due
-	l.mu.Unlock()
-	select {
-	case <-time.After(time.Until(due)):
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("paced: %w", context.Cause(ctx))
-	}
+	return l.due
 }

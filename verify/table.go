@@ -100,9 +100,11 @@ func (t *tableRun) ranges(ctx context.Context) error {
 			for c := range chunks {
 				t.run.slots <- struct{}{}
 				err := t.oneRange(ctx, c)
-				if <-t.run.slots; err != nil {
+				<-t.run.slots
+				if err != nil {
 					cancel(err)
 				}
+				t.run.pace.add(c.result.SourceRows - int64(t.run.chunkRows()))
 			}
 		})
 	}
