@@ -98,6 +98,7 @@ type Publisher struct {
 	lost    *Lost
 
 	ended time.Time // when the last commit was answered
+	met   bool      // the client knows the checkpoint's topic: see meet
 
 	// The transaction that is open.
 	open    bool

@@ -1,10 +1,14 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -266,6 +270,69 @@ func fencing(t *testing.T, b *bench, at string) {
 	must(t, second.Commit(ctxOf(t)))
 	if got := b.read(t, b.topics[0])[0]; len(got) != 2 || string(got[1].Key) != "d" {
 		t.Errorf("read %v", got)
+	}
+}
+
+// TestFirstCommit: what the first transaction of a client was told to be committed is there. TestFirstCommitHeldUp runs it with a
+// client that is slow at the one place that matters.
+func TestFirstCommit(t *testing.T) {
+	b := newBench(t)
+	for _, set := range []bool{true, false} {
+		p := b.open(t)
+		must(t, p.Add(record(b.topics[0], 0, "a", 1)))
+		if set {
+			must(t, p.Set(position(1)))
+		}
+		must(t, p.Commit(ctxOf(t)))
+		p.Close()
+	}
+	if got := b.read(t, b.topics[0])[0]; len(got) != 2 {
+		t.Errorf("of two records that were committed %d are there", len(got))
+	}
+}
+
+// TestFirstCommitHeldUp runs TestFirstCommit with a pause in the client: after it has handed over the records of a topic that it has just
+// met, before it notes that the topic has partitions.
+func TestFirstCommitHeldUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the client anew")
+	}
+	output := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "go", args...).Output()
+		if err != nil {
+			t.Fatalf("go %v: %v", args, err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	// A copy of the module, since the module cache is left alone.
+	const client = "github.com/twmb/franz-go"
+	dir := t.TempDir()
+	must(t, os.CopyFS(filepath.Join(dir, "client"), os.DirFS(output("list", "-m", "-f", "{{.Dir}}", client))))
+	file := filepath.Join(dir, "client", "pkg/kgo/topics_and_partitions.go")
+	text, err := os.ReadFile(file)
+	must(t, err)
+	const at = "\tdefer l.v.Store(lv)\n"
+	if bytes.Count(text, []byte(at)) != 1 {
+		t.Fatalf("%s of %s is another than this test knows", filepath.Base(file), client)
+	}
+	text = bytes.Replace(text, []byte(at), []byte("\tdefer func() { time.Sleep(300 * time.Millisecond); l.v.Store(lv) }()\n"), 1)
+	text = bytes.Replace(text, []byte("import (\n"), []byte("import (\n\t\"time\"\n"), 1)
+	must(t, os.Chmod(file, 0o600))
+	must(t, os.WriteFile(file, text, 0o600))
+
+	root := filepath.Dir(output("env", "GOMOD"))
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		must(t, err)
+		if name == "go.mod" {
+			text = fmt.Appendf(text, "\nreplace %s => %s\n", client, filepath.Join(dir, "client"))
+		}
+		must(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-modfile", filepath.Join(dir, "go.mod"), "-count=1", "-v", "-run", "^TestFirstCommit$", ".").CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestFirstCommit ")) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

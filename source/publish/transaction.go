@@ -204,6 +204,7 @@ func (p *Publisher) end() error {
 	if err != nil {
 		return p.fail(err, "commit")
 	}
+	p.meet()
 	fault.Point("publish/before-endtxn")
 	if err := p.client.EndTransaction(p.ctx, kgo.TryCommit); err != nil {
 		return p.fail(err, "commit")
@@ -215,9 +216,21 @@ func (p *Publisher) end() error {
 		return p.fail(errors.Join(errLate, p.ctx.Err()), "commit")
 	}
 	p.open, p.records, p.bytes, p.ended = false, 0, 0, time.Now()
+	p.met = p.met || len(p.states.keys) > 0
 	p.states.clear()
 	p.slab.reuse()
 	return nil
+}
+
+// meet waits until the client knows that the topics of this transaction have partitions. Of a topic that is new to it, the client
+// first hands the records to the broker and then notes the partitions, in a goroutine of its own. A transaction that ends in
+// between is to it one without records, where it knows of no other partition: it aborts it and calls that a success (franz-go
+// 1.22: storePartitionsUpdate and EndTransaction). The checkpoint's topic is in every transaction, so that only the first is
+// in danger. To purge a topic that nobody has is done in that same goroutine, and so waits for it and changes nothing.
+func (p *Publisher) meet() {
+	if !p.met {
+		p.client.PurgeTopicsFromProducing("no topic has this name")
+	}
 }
 
 var errLate = errors.New("the commit was answered after the time allowed for it")
