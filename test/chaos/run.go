@@ -47,11 +47,16 @@ type Result struct {
 	Differences             int64
 	ByKind                  map[string]int
 	Evidence                string // the folder, where something was found
+	Broken                  bool   // the run did not come to its end
 }
 
 // String is the line with which a run ends.
 func (r Result) String() string {
-	return fmt.Sprintf("sessions %d faults %d kinds %d changes %d reads-compared %d differences %d",
+	broken := ""
+	if r.Broken {
+		broken = "NOT AT ITS END, and so no result: "
+	}
+	return broken + fmt.Sprintf("sessions %d faults %d kinds %d changes %d reads-compared %d differences %d",
 		r.Sessions, r.Faults, r.Kinds, r.Changes, r.Compared, r.Differences)
 }
 
@@ -71,7 +76,9 @@ func Run(ctx context.Context, s Settings, to io.Writer) (result Result, err erro
 	r := &run{settings: s, out: out, dir: dir}
 	err = r.play(ctx)
 	evidence := ""
-	if err != nil && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		out.note("ended from outside")
+	} else if err != nil {
 		out.note("STOPPED: %v", err)
 		evidence = r.keepEvidence(err)
 		out.note("the evidence is in %s", evidence)
@@ -80,7 +87,7 @@ func Run(ctx context.Context, s Settings, to io.Writer) (result Result, err erro
 		err = e
 	}
 	result = r.result()
-	result.Evidence = evidence
+	result.Evidence, result.Broken = evidence, err != nil
 	r.table(result)
 	return result, err
 }
