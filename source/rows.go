@@ -18,9 +18,6 @@ import (
 	"github.com/sluice-cdc/sluice/source/publish"
 )
 
-// connector is what the source block calls us.
-const connector = "mysql"
-
 // rows takes one rows event: each row is counted, and published if its table is captured and was not published before
 // a restart.
 func (l *loop) rows(ctx context.Context, ev *binlog.Event) error {

@@ -148,8 +148,3 @@ func folderSize(dir string) (int64, error) {
 	})
 	return total, err
 }
-
-// megabytes says a size the way progress lines do.
-func megabytes(size int64) string {
-	return fmt.Sprintf("%d MB", (size+500_000)/1_000_000)
-}

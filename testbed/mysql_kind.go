@@ -172,7 +172,7 @@ func (h *mysqlHome) fetch(ctx context.Context, log Log) error {
 	major, minor, full := parseMySQLVersion(string(output))
 	h.FullVersion = full
 	if h.version == MySQL97 && h.Host == "" && major*100+minor < 907 {
-		return fmt.Errorf("Debian %s holds %q, not 9.7 or later", mysqlPackages[h.version].suite, full)
+		return fmt.Errorf("the package of Debian %s holds %q, not 9.7 or later", mysqlPackages[h.version].suite, full)
 	}
 	log.printf("%s is MySQL server %s", h.version.cacheName(), full)
 	return nil

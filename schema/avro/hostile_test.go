@@ -51,9 +51,8 @@ func TestDamagedRecords(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	r := randomRows{rand.New(rand.NewPCG(1, 1))}
 	for seed := range uint64(20) {
-		r = randomRows{rand.New(rand.NewPCG(seed, 7))}
+		r := randomRows{rand.New(rand.NewPCG(seed, 7))}
 		table := r.table()
 		e, err := NewEncoder(table, "t", schema.Options{})
 		if err != nil {

@@ -37,8 +37,7 @@ type sessions struct {
 	unknown   atomic.Int64  // commits whose answer never came
 	pace      atomic.Uint64 // float64: how much faster than the rate the sessions go, to make up for faults
 
-	mu   sync.RWMutex // held shared during each transaction, exclusively while sessions must be idle
-	busy atomic.Int64
+	mu sync.RWMutex // held shared during each transaction, exclusively while sessions must be idle
 }
 
 func newSessions(s Settings, primary func() *testbed.MySQL) *sessions {

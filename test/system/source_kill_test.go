@@ -46,7 +46,7 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 			kills++
 		}
 	}
-	p = b.begin("source", "faultpoints", config, nil)
+	b.begin("source", "faultpoints", config, nil)
 	n := stop()
 	b.caughtUp(m, config, 30*time.Second)
 	t.Logf("%d kills, %d crawls, %d transactions", kills, crawls, n)
