@@ -100,7 +100,7 @@ func walk(t *testing.T, version testbed.MySQLVersion, kinds ...testbed.SearchKin
 	m, db := b.mysql(testbed.MySQLOptions{Version: version})
 	m0, db0 := b.mysql(testbed.MySQLOptions{})
 	m1, db1 := b.mysql(testbed.MySQLOptions{})
-	shop := rig.Shop{Database: "shop", Rows: size(30_000, 1_000_000)}
+	shop := rig.Shop{Database: "shop", Rows: size(50_000, 1_000_000)}
 	if err := shop.Load(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
