@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema"
+	"github.com/sluice-cdc/sluice/schema/registry"
 )
 
 // Config is source.yaml.
@@ -131,6 +132,8 @@ func (c *Config) Check(report func(path, problem string)) {
 	}
 	if c.Kafka.Registry == "" {
 		report("kafka.registry", "missing: the URL of the schema registry")
+	} else if err := registry.Check(c.Kafka.Registry); err != nil {
+		report("kafka.registry", err.Error())
 	}
 	if len(c.Tables) == 0 {
 		report("tables", "missing: at least one rule such as - {match: \"shop.*\"}")

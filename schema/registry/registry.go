@@ -54,12 +54,9 @@ type registration struct{ subject, text string }
 
 // New returns a client and does no I/O.
 func New(o Options) (*Client, error) {
-	urls := strings.Split(o.URL, ",")
-	for i, u := range urls {
-		urls[i] = strings.TrimSpace(u)
-		if err := checkURL(urls[i]); err != nil {
-			return nil, err
-		}
+	urls, err := parseURLs(o.URL)
+	if err != nil {
+		return nil, err
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
@@ -83,6 +80,26 @@ func New(o Options) (*Client, error) {
 		pauses:     []time.Duration{100 * time.Millisecond, 400 * time.Millisecond, 1600 * time.Millisecond},
 		registered: map[registration]int{}, texts: map[int]string{},
 	}, nil
+}
+
+// Check returns what is wrong with the addresses of Options.URL and how to mend it, in one line, and does no I/O.
+func Check(url string) error {
+	_, err := parseURLs(url)
+	if problem := (*change.Problem)(nil); errors.As(err, &problem) {
+		return fmt.Errorf("%s; %s", problem.What, problem.Mend)
+	}
+	return err
+}
+
+func parseURLs(text string) ([]string, error) {
+	urls := strings.Split(text, ",")
+	for i, u := range urls {
+		urls[i] = strings.TrimSpace(u)
+		if err := checkURL(urls[i]); err != nil {
+			return nil, err
+		}
+	}
+	return urls, nil
 }
 
 func checkURL(text string) error {

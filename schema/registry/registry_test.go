@@ -291,3 +291,22 @@ func reverse(address string) http.Handler {
 	}
 	return httputil.NewSingleHostReverseProxy(u)
 }
+
+// TestCheck tells of an address that cannot be one before anything is asked, and never repeats it, since it may hold a password.
+func TestCheck(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://a:8081":                        "",
+		"https://a/api/ccompat/v7, http://b:1": "",
+		"a:8081":                               "http://host:8081",
+		"http://a,b:8081":                      "http://host:8081",
+		"http://u:secret@a:8081":               "user and password",
+	} {
+		got := ""
+		if err := Check(text); err != nil {
+			got = err.Error()
+		}
+		if want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "secret") {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+}

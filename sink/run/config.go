@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-cdc/sluice/internal/serve"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/schema/registry"
 )
 
 // Config is what the page of every sink holds besides the target's own keys.
@@ -118,6 +119,8 @@ func (c *Config) Check(report func(path, problem string)) {
 	}
 	if c.Kafka.Registry == "" {
 		report("kafka.registry", "missing: the URL of the schema registry")
+	} else if err := registry.Check(c.Kafka.Registry); err != nil {
+		report("kafka.registry", err.Error())
 	}
 	if len(c.Topics) == 0 {
 		report("topics", `missing: at least one pattern such as "shop.shop.*"`)
