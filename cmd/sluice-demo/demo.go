@@ -234,17 +234,15 @@ func (d *demo) next(ctx context.Context) {
 		bin = filepath.Dir(self)
 	}
 	if !d.keep {
-		d.say("\nto play with it, KEEP=1 make demo leaves everything running; then try")
-	} else {
-		d.say("\nconfigs and logs: %s; try", d.dir)
+		d.say("\nto play with it: KEEP=1 make demo leaves everything running and says what to try")
+		return
 	}
+	d.say("\nconfigs and logs: %s; try", d.dir)
 	d.say("  %s/sluice status      --config %s", bin, filepath.Join(d.dir, "source.yaml"))
 	d.say("  %s/sluice tail        --config %s shop.orders --key 42", bin, filepath.Join(d.dir, "source.yaml"))
 	d.say("  %s/sluice crawl start --config %s shop.orders", bin, filepath.Join(d.dir, "source.yaml"))
-	if d.keep {
-		d.say("mysql: user app, password app; ^C ends everything\n%s", d.verdict())
-		<-ctx.Done()
-	}
+	d.say("mysql: user app, password app; ^C ends everything\n%s", d.verdict())
+	<-ctx.Done()
 }
 
 // grouped writes 200000 as 200,000.
