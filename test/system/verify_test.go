@@ -49,9 +49,9 @@ type verifyBed struct {
 }
 
 // newVerifyBed starts the source, with so many rows in shop.exact and in all other tables together.
-func newVerifyBed(t *testing.T, rows, others int) *verifyBed {
+func newVerifyBed(t *testing.T, rows, others int, flags ...string) *verifyBed {
 	b := &verifyBed{bed: newBed(t), rows: rows, shop: rig.Shop{Database: "shop", Rows: others}}
-	m, db := b.mysql(testbed.MySQLOptions{})
+	m, db := b.mysql(testbed.MySQLOptions{Flags: flags})
 	b.m, b.source = m, db
 	if err := b.shop.Load(t.Context(), db); err != nil {
 		t.Fatal(err)
