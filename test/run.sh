@@ -48,7 +48,7 @@ run() {
 go run ./testbed/cmd/testbed fetch || echo "some servers could not be had: see the last lines"
 
 # The longest package first, so that all others run beside it. Their lines come in this order, so the first comes late.
-echo "test/system, the longest, and all other packages beside it: some 15 minutes until the first line"
+echo "test/system, the longest, and all other packages beside it: some 12 minutes until the first line"
 run servers -count=1 -p 2 -timeout 30m ./test/system ./...
 run race -count=1 -race -short -p 2 -timeout 20m ./change/... ./mysql/... ./schema/... ./route/... ./shape/... ./kafka/... ./source/... ./sink/... ./internal/...
 

@@ -281,7 +281,7 @@ func (l *limiter) wait(ctx context.Context, rows int64) error {
 	return nil
 }
 
-// add counts so many rows more, or gives back those that were waited for and not there; it returns when the next may be read.
+// add counts so many rows more, or gives back what was counted and is not there; it returns when the next may be read.
 func (l *limiter) add(rows int64) (due time.Time) {
 	now := time.Now()
 	if l.rate <= 0 {

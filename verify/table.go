@@ -131,6 +131,7 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 		if err != nil {
 			return err
 		}
+		t.run.pace.add(int64(rows)) // what the range has not, its worker gives back
 		select {
 		case chunks <- &chunk{number: number, after: after, through: through}:
 		case <-ctx.Done():
@@ -139,7 +140,7 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 		if through == nil {
 			return nil
 		}
-		if err := t.run.pace.wait(ctx, int64(rows)); err != nil {
+		if err := t.run.pace.wait(ctx, 0); err != nil {
 			return err
 		}
 		after = through

@@ -83,8 +83,11 @@ func New(o Options) (*Client, error) {
 }
 
 // Check returns what is wrong with the addresses of Options.URL and how to mend it, in one line, and does no I/O.
-func Check(url string) error {
-	_, err := parseURLs(url)
+func Check(text string) error {
+	if text == "" {
+		return errors.New("missing: the URL of the schema registry")
+	}
+	_, err := parseURLs(text)
 	if problem := (*change.Problem)(nil); errors.As(err, &problem) {
 		return fmt.Errorf("%s; %s", problem.What, problem.Mend)
 	}

@@ -297,6 +297,7 @@ func TestCheck(t *testing.T) {
 	for text, want := range map[string]string{
 		"http://a:8081":                        "",
 		"https://a/api/ccompat/v7, http://b:1": "",
+		"":                                     "missing",
 		"a:8081":                               "http://host:8081",
 		"http://a,b:8081":                      "http://host:8081",
 		"http://u:secret@a:8081":               "user and password",

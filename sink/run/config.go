@@ -117,9 +117,7 @@ func (c *Config) Check(report func(path, problem string)) {
 		path, problem, _ := strings.Cut(err.Error(), ": ")
 		report(path, problem)
 	}
-	if c.Kafka.Registry == "" {
-		report("kafka.registry", "missing: the URL of the schema registry")
-	} else if err := registry.Check(c.Kafka.Registry); err != nil {
+	if err := registry.Check(c.Kafka.Registry); err != nil {
 		report("kafka.registry", err.Error())
 	}
 	if len(c.Topics) == 0 {

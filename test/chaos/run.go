@@ -76,9 +76,11 @@ func Run(ctx context.Context, s Settings, to io.Writer) (result Result, err erro
 	r := &run{settings: s, out: out, dir: dir}
 	err = r.play(ctx)
 	evidence := ""
-	if ctx.Err() != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
 		out.note("ended from outside")
-	} else if err != nil {
+	default:
 		out.note("STOPPED: %v", err)
 		evidence = r.keepEvidence(err)
 		out.note("the evidence is in %s", evidence)

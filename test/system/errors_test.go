@@ -26,6 +26,7 @@ func TestSourceRefuses(t *testing.T) {
 		return b.file(name+".yaml", strings.Replace(b.sourceText(m), from, to, 1))
 	}
 	b.golden("wrong-password", b.ends("sluice-source", "--config", config("wrong-password", "password: cdc", "password: guess")))
+	b.golden("registry-no-url", b.ends("sluice-source", "--config", config("registry-no-url", `registry: "http://`, `registry: "`)))
 	b.golden("unknown-key", b.ends("sluice-source", "--config", config("unknown-key", "tables:", "cascade: accept\ntabels:")))
 
 	exec1(t, db, "CREATE USER poor IDENTIFIED BY 'poor'", "GRANT SELECT ON shop.* TO poor")
@@ -266,6 +267,7 @@ func TestSinkRefuses(t *testing.T) {
 		b.golden(name, b.ends("sluice-sink-mysql", "--config", b.file(name+".yaml", strings.Replace(b.sinkText(shard), from, to, 1))))
 	}
 	run("sink-unknown-key", "create_tables", "creat_tables")
+	run("sink-registry-no-url", `registry: "http://`, `registry: "`)
 	run("sink-no-topics", `topics: ["shop.shop.*"]`, "")
 	b.golden("sink-no-config", b.ends("sluice-sink-mysql"))
 	doctor := func(name, from, to string) {

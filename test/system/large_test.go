@@ -23,7 +23,7 @@ func TestLargeTransaction(t *testing.T) {
 
 func largeTransaction(t *testing.T, compression string) {
 	const rowBytes = 1024 + 16
-	rows, patience := size(200_000, 2_000_000), size(2*time.Minute, 15*time.Minute)
+	rows, patience := size(300_000, 2_000_000), size(2*time.Minute, 15*time.Minute)
 	b := newBed(t)
 	large := []string{"innodb-buffer-pool-size=256M", "innodb-redo-log-capacity=512M", "max-binlog-size=1G"}
 	m, db := b.mysql(testbed.MySQLOptions{Flags: append(large, "binlog-transaction-compression="+compression)})
