@@ -123,7 +123,7 @@ const (
 )
 
 // checkpoint returns what the source's checkpoint says of its position and of the topics given.
-func (w *Waiter) checkpoint(ctx context.Context, source string, topics []Topic) (*kafka.PositionState, Behind, error) {
+func (w *Waiter) checkpoint(ctx context.Context, source string, topics []Topic, upTo stage) (*kafka.PositionState, Behind, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f := w.followers[source]
@@ -145,16 +145,24 @@ func (w *Waiter) checkpoint(ctx context.Context, source string, topics []Topic) 
 		if topics[i].Source != source {
 			continue
 		}
-		if behind, err := pending(c, &topics[i]); err != nil || behind.What != "" {
+		if behind, err := pending(c, &topics[i], upTo); err != nil || behind.What != "" {
 			return c.Position, behind, err
 		}
 	}
 	return c.Position, Behind{}, nil
 }
 
-// pending says what the source still has to do before the topic shows the table: its first crawl, one over the top after a
-// change of values that the binlog does not tell row by row, a sweep.
-func pending(c *kafka.Checkpoint, t *Topic) (Behind, error) {
+// stage is what a wait waits for.
+type stage bool
+
+const (
+	logApplied stage = false // what is in the log by now; of crawls, only a table's first
+	allCrawled stage = true  // what the source still has to crawl and to sweep, too
+)
+
+// pending says what the source still has to do before the topic shows the table: its first crawl, and, if that is waited for, one over the
+// top after a change of values that the binlog does not tell row by row, a sweep.
+func pending(c *kafka.Checkpoint, t *Topic, upTo stage) (Behind, error) {
 	var state *kafka.TableState
 	for _, s := range c.Tables {
 		if s.Topic == t.Name {
@@ -171,6 +179,9 @@ func pending(c *kafka.Checkpoint, t *Topic) (Behind, error) {
 	if state.TopicID != t.ID || state.Partitions != t.Count {
 		return Behind{}, &change.Problem{Kind: change.Fatal, Table: state.Table, Where: t.Name, What: "the topic is not the one that the source publishes into",
 			Why: "it was deleted and made again, or has more partitions", Mend: "see what the source says: sluice status"}
+	}
+	if state.Crawled && upTo == logApplied {
+		return Behind{}, nil
 	}
 	for _, k := range c.Crawls {
 		if k.Table != state.Table || k.Where != "" && state.Crawled || k.Keys != "" {
@@ -193,9 +204,18 @@ func pending(c *kafka.Checkpoint, t *Topic) (Behind, error) {
 // Wait returns when the target has applied everything of the topics, which are one source's, up to the mark. The error is a
 // *NotApplied when the context ends or the patience does.
 func (w *Waiter) Wait(ctx context.Context, source string, topics []Topic, mark Mark) error {
+	return w.wait(ctx, source, topics, mark, allCrawled)
+}
+
+// WaitForLog is Wait, but for crawls that are pending over the top of what was crawled before.
+func (w *Waiter) WaitForLog(ctx context.Context, source string, topics []Topic, mark Mark) error {
+	return w.wait(ctx, source, topics, mark, logApplied)
+}
+
+func (w *Waiter) wait(ctx context.Context, source string, topics []Topic, mark Mark, upTo stage) error {
 	p := &pace{waiter: w, began: time.Now(), poll: waitPollFirst}
 	for {
-		position, behind, err := w.checkpoint(ctx, source, topics)
+		position, behind, err := w.checkpoint(ctx, source, topics, upTo)
 		if err == nil && behind.What == "" {
 			var reached bool
 			if reached, err = mark.reached(position); reached {

@@ -12,6 +12,10 @@
 //     again. A key that it does not carry has had one and the same state in the log all the time, which the source shows and the target
 //     must show: if they differ, it is a difference.
 //
+// The first of these looks are at all keys of a range together, of which only hashes are held, and wait for no crawl: they settle what was
+// merely on its way. What differs then gets looks of its own, with both images, that also wait until no crawl or sweep is pending which would
+// mend it. Only they find a difference.
+//
 // So no difference is a matter of time, and none is overlooked because a row is busy: one that is touched in every round is reported as
 // undecided, never as equal.
 //

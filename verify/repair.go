@@ -121,7 +121,7 @@ func (r *Run) tableOf(topic string) *tableRun {
 func (w *Waiter) crawled(ctx context.Context, p *Repair) error {
 	still, seen := pace{waiter: &Waiter{Patience: repairPatience, Notice: w.Notice}, began: time.Now(), poll: waitPollFirst}, false
 	for {
-		if _, _, err := w.checkpoint(ctx, p.Source, nil); err != nil {
+		if _, _, err := w.checkpoint(ctx, p.Source, nil, logApplied); err != nil {
 			return ended(ctx, err, still.last)
 		}
 		k := w.crawl(p.Source, p.Signal.ID)

@@ -139,7 +139,7 @@ func (r *Run) compareAll(ctx context.Context) error {
 func (r *Run) compareOne(ctx context.Context, t *tableRun) error {
 	mark, err := t.source.server.Now(ctx)
 	if err == nil {
-		err = t.applied(ctx, mark)
+		err = t.applied(ctx, mark, quick)
 	}
 	if err == nil {
 		err = t.compare(ctx)

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// settleKeys is how many keys are looked at again together: their rows are held, of both sides.
-	settleKeys = 500
+	// quickKeys is how many keys are looked at again together where only their rows' hashes are held, and sureKeys where their rows are, of
+	// both sides.
+	quickKeys = chunkRowsMax
+	sureKeys  = 500
 	// settleRounds bounds how often a key that is touched each time is looked at; the pause grows from round to round.
 	settleRounds   = 40
 	settlePauseMax = time.Second
@@ -28,18 +30,41 @@ const (
 	valueMax = 64 << 10
 )
 
-// settle looks at keys again until each is equal, or surely differs (see the package comment), and notes what it finds.
+// settle looks at keys again until each is equal, or surely differs (see the package comment), and notes what it finds. It does so in two
+// steps. The quick one looks at all keys of a range together: it costs one wait for the target, which may be long, however many keys
+// were only on their way. What differs then is looked at anew, once nothing is pending that would mend it, and with its images: what
+// this look says counts.
 func (t *tableRun) settle(ctx context.Context, keys []string, into *TableResult) error {
 	into.LookedAgain += int64(len(keys))
-	for some := range slices.Chunk(keys, settleKeys) {
-		if err := t.settleSome(ctx, some, into); err != nil {
+	for many := range slices.Chunk(keys, quickKeys) {
+		var doubtful []string
+		err := t.rounds(ctx, many, quick, into, func(key string, _ Kind, _ *Look) error {
+			doubtful = append(doubtful, key)
+			return nil
+		})
+		if err != nil {
 			return err
+		}
+		for some := range slices.Chunk(doubtful, sureKeys) {
+			err := t.rounds(ctx, some, sure, into, func(key string, kind Kind, l *Look) error { return t.differs(key, kind, l, into) })
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (t *tableRun) settleSome(ctx context.Context, open []string, into *TableResult) error {
+// care is how a look is made.
+type care bool
+
+const (
+	quick care = false // hashes only, whatever crawls are pending
+	sure  care = true
+)
+
+// rounds looks at the keys until all are decided, and calls differs with each that is not equal.
+func (t *tableRun) rounds(ctx context.Context, open []string, how care, into *TableResult, differs func(string, Kind, *Look) error) error {
 	failed := 0
 	for round := 0; len(open) > 0; round++ {
 		if round == settleRounds {
@@ -53,7 +78,7 @@ func (t *tableRun) settleSome(ctx context.Context, open []string, into *TableRes
 			case <-time.After(min(time.Duration(round)*20*time.Millisecond, settlePauseMax)):
 			}
 		}
-		look, err := t.look(ctx, open)
+		look, err := t.look(ctx, open, how)
 		if err != nil && passes(err) && failed < settleFailures {
 			failed++
 			t.run.Log.Warn("a look at some rows failed; trying again", "table", t.table.String(), "error", err)
@@ -69,7 +94,7 @@ func (t *tableRun) settleSome(ctx context.Context, open []string, into *TableRes
 			case Again:
 				again = append(again, key)
 			case Differing:
-				if err := t.differs(key, kind, look, into); err != nil {
+				if err := differs(key, kind, look); err != nil {
 					return err
 				}
 			}
@@ -85,7 +110,7 @@ func passes(err error) bool {
 }
 
 // look is one round: the five steps of the package comment.
-func (t *tableRun) look(ctx context.Context, open []string) (*Look, error) {
+func (t *tableRun) look(ctx context.Context, open []string, how care) (*Look, error) {
 	keys := make([][]change.Value, len(open))
 	wanted := make(map[string]bool, len(open))
 	for i, key := range open {
@@ -100,14 +125,14 @@ func (t *tableRun) look(ctx context.Context, open []string) (*Look, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark, err := t.lookAtSource(ctx, keys, wanted, l)
+	mark, err := t.lookAtSource(ctx, keys, how, wanted, l)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.applied(ctx, mark); err != nil {
+	if err := t.applied(ctx, mark, how); err != nil {
 		return nil, err
 	}
-	if err := t.lookAtTarget(ctx, keys, wanted, l); err != nil {
+	if err := t.lookAtTarget(ctx, keys, how, wanted, l); err != nil {
 		return nil, err
 	}
 	to, _, err := kafka.StableEnds(ctx, t.run.Waiter.Client, t.topic.Name)
@@ -119,8 +144,12 @@ func (t *tableRun) look(ctx context.Context, open []string) (*Look, error) {
 
 // applied waits until the target has applied everything up to the mark. A target that stands still is the end of verify: what
 // would then differ is not a difference.
-func (t *tableRun) applied(ctx context.Context, mark Mark) error {
-	err := t.run.Waiter.Wait(ctx, t.topic.Source, []Topic{t.topic}, mark)
+func (t *tableRun) applied(ctx context.Context, mark Mark, how care) error {
+	wait := t.run.Waiter.Wait
+	if how == quick {
+		wait = t.run.Waiter.WaitForLog
+	}
+	err := wait(ctx, t.topic.Source, []Topic{t.topic}, mark)
 	var late *NotApplied
 	if errors.As(err, &late) && errors.Is(err, errStill) {
 		return &change.Problem{Kind: change.Retry, Table: t.table.TableName, What: "the target does not go on", Where: late.Behind.What, Err: late.Err,
@@ -130,8 +159,8 @@ func (t *tableRun) applied(ctx context.Context, mark Mark) error {
 }
 
 // lookAtSource is step 2.
-func (t *tableRun) lookAtSource(ctx context.Context, keys [][]change.Value, wanted map[string]bool, l *Look) (Mark, error) {
-	published, _, err := t.run.Waiter.checkpoint(ctx, t.topic.Source, nil)
+func (t *tableRun) lookAtSource(ctx context.Context, keys [][]change.Value, how care, wanted map[string]bool, l *Look) (Mark, error) {
+	published, _, err := t.run.Waiter.checkpoint(ctx, t.topic.Source, nil, logApplied)
 	if err != nil {
 		return Mark{}, err
 	}
@@ -150,7 +179,7 @@ func (t *tableRun) lookAtSource(ctx context.Context, keys [][]change.Value, want
 			return err
 		}
 		for i := range places {
-			if err := keepPlace(rows, &places[i], wanted, l.Want); err != nil {
+			if err := keepPlace(rows, &places[i], how, wanted, l.Want); err != nil {
 				return err
 			}
 		}
@@ -164,10 +193,10 @@ func (t *tableRun) lookAtSource(ctx context.Context, keys [][]change.Value, want
 }
 
 // lookAtTarget is step 4.
-func (t *tableRun) lookAtTarget(ctx context.Context, keys [][]change.Value, wanted map[string]bool, l *Look) error {
+func (t *tableRun) lookAtTarget(ctx context.Context, keys [][]change.Value, how care, wanted map[string]bool, l *Look) error {
 	rows := NewRows(t.table)
 	request := sink.Scan{Source: t.topic.Source, Table: t.table, Keys: keys}
-	err := t.scanner.Scan(ctx, request, func(row sink.Row) error { return keepPlace(rows, &row, wanted, l.Found) })
+	err := t.scanner.Scan(ctx, request, func(row sink.Row) error { return keepPlace(rows, &row, how, wanted, l.Found) })
 	if err != nil {
 		return fmt.Errorf("read %s at the target: %w", t.table, err)
 	}
@@ -175,7 +204,7 @@ func (t *tableRun) lookAtTarget(ctx context.Context, keys [][]change.Value, want
 }
 
 // keepPlace keeps a row that is one of those wanted. A server may find others for the same keys: its collation takes them for equal.
-func keepPlace(rows *Rows, row *sink.Row, wanted map[string]bool, into map[string][]Place) error {
+func keepPlace(rows *Rows, row *sink.Row, how care, wanted map[string]bool, into map[string][]Place) error {
 	key, err := rows.Key(row)
 	if err != nil || !wanted[string(key)] {
 		return err
@@ -185,10 +214,13 @@ func keepPlace(rows *Rows, row *sink.Row, wanted map[string]bool, into map[strin
 	if err != nil {
 		return err
 	}
-	p := Place{Shard: row.Shard, Sum: sum, Columns: row.Columns, Version: row.Version, Values: make([]change.Value, len(row.Values))}
-	for i, v := range row.Values {
-		v.Bytes = slices.Clone(v.Bytes[:min(len(v.Bytes), valueMax)])
-		p.Values[i] = v
+	p := Place{Shard: row.Shard, Sum: sum, Columns: row.Columns, Version: row.Version}
+	if how == sure {
+		p.Values = make([]change.Value, len(row.Values))
+		for i, v := range row.Values {
+			v.Bytes = slices.Clone(v.Bytes[:min(len(v.Bytes), valueMax)])
+			p.Values[i] = v
+		}
 	}
 	into[name] = append(into[name], p)
 	return nil
@@ -203,7 +235,7 @@ func (t *tableRun) touched(ctx context.Context, from, to kafka.Ends, wanted map[
 			return err
 		}
 		l.Touched[key] = true
-		if len(l.Found[key]) == 0 || rec.Value == nil {
+		if rec.Value == nil || !shows(l.Found[key], rec) {
 			return nil
 		}
 		event, err := t.event(ctx, rows, rec)
@@ -212,6 +244,12 @@ func (t *tableRun) touched(ctx context.Context, from, to kafka.Ends, wanted map[
 		}
 		return err
 	})
+}
+
+// shows reports whether the target shows the record's version in any place: no other event says anything of what it shows.
+func shows(found []Place, rec *kgo.Record) bool {
+	version, ok := kafka.RecordVersion(rec)
+	return ok && slices.ContainsFunc(found, func(p Place) bool { return p.Version == version })
 }
 
 // recordKey returns the key of a record of the topic.
