@@ -43,7 +43,7 @@ func rowText(t *change.Table, own []change.Column) (expression string, ok bool) 
 		if kind == noText || kind != kindOfText(&t.Columns[i]) {
 			return "", false
 		}
-		if number := c.Type.Integer() || c.Type == change.Decimal; number && shortInteger(&t.Columns[i]) {
+		if c.Type.Integer() && shortInteger(&t.Columns[i]) {
 			kind = realText
 		}
 		name, nullable := QuoteName(c.Name), t.Columns[i].Nullable
@@ -96,8 +96,8 @@ const (
 	bytesText
 )
 
-// shortInteger reports whether a double holds every value of the column. What the other side's column may hold beyond is another
-// double then, though perhaps not its own.
+// shortInteger reports whether a double holds every value of the column. What a longer one at the other side may hold beyond becomes
+// another double, though perhaps not its own.
 func shortInteger(c *change.Column) bool {
 	return c.Type.Integer() && c.Type != change.BigInt
 }

@@ -248,7 +248,7 @@ const verifyPatience = 6 * time.Minute
 // mildGap is the time from one mild fault to the next, on average: verify has to wait for the target after each.
 const mildGap = 12 * time.Second
 
-// verifyUnderFire runs verify while mild faults go on, which they do for so long at least.
+// verifyUnderFire runs verify while mild faults go on, which they do for so long at least, and sessions write at a calmer rate.
 func (r *run) verifyUnderFire(ctx context.Context, least time.Duration) error {
 	patience := verifyPatience
 	if r.settings.Short {
@@ -256,6 +256,8 @@ func (r *run) verifyUnderFire(ctx context.Context, least time.Duration) error {
 	}
 	ctx, enough := context.WithTimeout(ctx, patience)
 	defer enough()
+	r.sessions.calm.Store(true)
+	defer r.sessions.calm.Store(false)
 	verified := make(chan error, 1)
 	go func() { verified <- r.verifyLive(ctx) }()
 	for {

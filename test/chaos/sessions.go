@@ -26,6 +26,10 @@ const (
 	governInterval = time.Second
 )
 
+// calmRate is the rate, in rows a second, while verify runs under fire. A machine that is full to the brim would fall behind with each
+// fault and never come near, and verify looks at every row that is on its way until it has arrived.
+const calmRate = 1000
+
 // sessions are the connections that write, each with a goroutine of its own, from run until its context ends.
 type sessions struct {
 	settings Settings
@@ -36,6 +40,7 @@ type sessions struct {
 	redials   atomic.Int64
 	unknown   atomic.Int64  // commits whose answer never came
 	pace      atomic.Uint64 // float64: how much faster than the rate the sessions go, to make up for faults
+	calm      atomic.Bool   // they go at calmRate at most
 
 	mu sync.RWMutex // held shared during each transaction, exclusively while sessions must be idle
 }
@@ -80,8 +85,11 @@ func (w *sessions) govern(ctx context.Context) {
 		}
 		due := float64(w.settings.Rate) * time.Since(began).Seconds()
 		behind := due - float64(w.changes.Load())
-		pace := 1 + behind/float64(w.settings.Rate)/20 // twenty seconds behind: twice as fast
-		w.pace.Store(math.Float64bits(min(speedUpMax, max(0.5, pace))))
+		pace := min(speedUpMax, max(0.5, 1+behind/float64(w.settings.Rate)/20)) // twenty seconds behind: twice as fast
+		if w.calm.Load() {
+			pace = min(pace, calmRate/float64(w.settings.Rate))
+		}
+		w.pace.Store(math.Float64bits(pace))
 	}
 }
 
