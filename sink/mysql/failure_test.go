@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/sink"
 	target "github.com/sluice-cdc/sluice/sink/mysql"
+	"github.com/sluice-cdc/sluice/testbed/proxy"
 )
 
 // killConnections kills what the sink has open on the server, again and again, until the context ends.
@@ -166,6 +167,26 @@ func TestLateOwnerChangesNothing(t *testing.T) {
 	positions, err := now.Positions(t.Context(), group)
 	if err != nil || len(positions) != 2 || positions[0].Next != -1 || positions[1].Epoch != epoch+1 {
 		t.Errorf("positions %+v, %v", positions, err)
+	}
+}
+
+// A connection that is broken when the process ends is no error of it: everything was applied before.
+func TestCloseAfterABreak(t *testing.T) {
+	p := newPlace(t, 1)
+	link, err := proxy.Start(t.Context(), p.shards[0].Address, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer link.Close()
+	p.shards[0].Address, p.config.Shards = link.Address(), p.shards
+	tg := p.open()
+	if _, err := tg.Positions(t.Context(), group); err != nil {
+		t.Fatal(err)
+	}
+	link.Cut()
+	time.Sleep(100 * time.Millisecond) // until the reset has come
+	if err := tg.Close(); err != nil {
+		t.Errorf("close: %v", err)
 	}
 }
 

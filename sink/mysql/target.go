@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -69,11 +68,10 @@ func New(config Config, setup sink.Setup) (*Target, error) {
 
 // Close closes all connections.
 func (t *Target) Close() error {
-	var errs []error
 	for _, s := range t.shards {
-		errs = append(errs, s.close())
+		s.close()
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func (t *Target) remember(group string, p sink.Partition, epoch int64, positions []int64) {
