@@ -88,15 +88,9 @@ func (r *Run) Repair(ctx context.Context, repairs []Repair, report *Report) (*Re
 		if r.tableOf(p.Topic) == nil {
 			return nil, &change.Problem{Kind: change.Configuration, What: p.Topic + " is not among the topics of this page"}
 		}
-		var err error
-		if p.Signal.ID, err = kafka.SendSignal(ctx, r.Waiter.Client, p.Source, p.Signal); err != nil {
-			return nil, err
-		}
 	}
-	for i := range repairs {
-		if err := r.Waiter.crawled(ctx, &repairs[i]); err != nil {
-			return nil, err
-		}
+	if err := r.Waiter.Republish(ctx, repairs); err != nil {
+		return nil, err
 	}
 	for _, t := range r.tables {
 		if err := t.lookAgain(ctx, report); err != nil {
@@ -112,6 +106,22 @@ func (r *Run) tableOf(topic string) *tableRun {
 	for _, t := range r.tables {
 		if t.topic.Name == topic {
 			return t
+		}
+	}
+	return nil
+}
+
+// Republish sends the signals and waits until the sources have published what they ask for. Of the Waiter it needs the client alone.
+func (w *Waiter) Republish(ctx context.Context, repairs []Repair) (err error) {
+	for i := range repairs {
+		p := &repairs[i]
+		if p.Signal.ID, err = kafka.SendSignal(ctx, w.Client, p.Source, p.Signal); err != nil {
+			return err
+		}
+	}
+	for i := range repairs {
+		if err := w.crawled(ctx, &repairs[i]); err != nil {
+			return err
 		}
 	}
 	return nil

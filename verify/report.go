@@ -163,6 +163,15 @@ func keyText(c *change.Column, v change.Value) string {
 	return v.String()
 }
 
+// KeyTexts writes a key as Difference.Key and the named keys of a crawl have it.
+func KeyTexts(t *change.Table, key []change.Value) []string {
+	texts := make([]string, len(key))
+	for i, v := range key {
+		texts[i] = keyText(&t.Columns[t.Key[i]], v)
+	}
+	return texts
+}
+
 // parseKeyText reads what keyText wrote.
 func parseKeyText(c *change.Column, text string) (change.Value, error) {
 	switch {

@@ -340,10 +340,7 @@ func (t *tableRun) differs(key string, kind Kind, l *Look, into *TableResult) er
 	if err != nil {
 		return err
 	}
-	d := Difference{Kind: kind}
-	for i, v := range values {
-		d.Key = append(d.Key, keyText(&t.table.Columns[t.table.Key[i]], v))
-	}
+	d := Difference{Kind: kind, Key: KeyTexts(t.table, values)}
 	if t.shown.Load() < int64(t.run.Limit) {
 		t.shown.Add(1)
 		d.show(t.table, l.Want[key], l.Found[key])

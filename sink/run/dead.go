@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"sync"
@@ -21,6 +22,7 @@ const (
 	headerPartition = "sluice.dead.partition"
 	headerOffset    = "sluice.dead.offset"
 	headerTimestamp = "sluice.dead.timestamp" // when the broker appended the record, milliseconds
+	headerCauses    = "sluice.dead.causes"    // the error and what it came of, from the outside in, as a JSON list
 )
 
 // letters writes records that cannot be applied to the topic <group>.dead.
@@ -69,11 +71,21 @@ func (l *letters) write(ctx context.Context, r *kgo.Record, reason error) error 
 	for _, h := range [...][2]string{
 		{headerReason, reason.Error()}, {headerMend, mend}, {headerTopic, r.Topic},
 		{headerPartition, strconv.Itoa(int(r.Partition))}, {headerOffset, strconv.FormatInt(r.Offset, 10)},
-		{headerTimestamp, strconv.FormatInt(r.Timestamp.UnixMilli(), 10)},
+		{headerTimestamp, strconv.FormatInt(r.Timestamp.UnixMilli(), 10)}, {headerCauses, causes(reason)},
 	} {
 		letter.Headers = append(letter.Headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
 	}
 	return kafka.Explain(l.sink.fetching.ProduceSync(ctx, letter).FirstErr(), "write a dead letter", letter.Topic)
+}
+
+// causes is the error and all that it wraps, as a JSON list.
+func causes(err error) string {
+	var chain []string
+	for ; err != nil; err = errors.Unwrap(err) {
+		chain = append(chain, err.Error())
+	}
+	text, _ := json.Marshal(chain) // of strings
+	return string(text)
 }
 
 // ensure makes the topic at the first letter.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,7 +34,10 @@ const (
 )
 
 // commands are those that there are.
-var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay"}
+var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay", "dead"}
+
+// deadVerbs are what dead does.
+var deadVerbs = []string{"list", "show", "retry", "drop"}
 
 // parallelMax bounds what verify reads at once: each reads at the source and at the target.
 const parallelMax = 16
@@ -91,6 +96,13 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
            --empty            empty the target's tables first: needed to rebuild from the beginning
            --dry-run          only show what would be done
            -o json            print JSON
+       sluice-sink-%[1]s dead list|show|retry|drop --config FILE [LETTER...]
+                                        records that could not be applied: list those that are open; show them whole; have the
+                                        source publish their rows anew; or say that nothing is to be done
+           --topics PATTERN   only letters of these topics; may be repeated
+           --all              list: closed ones too; retry and drop: all that are open
+           --dry-run          only show what would be done
+           -o json            print JSON
 `
 
 // Run is Main without the process: it returns the exit code. ctx ends a run in good order, hard at once.
@@ -100,6 +112,9 @@ func (d Definition[C]) Run(ctx, hard context.Context, args []string, stdout, std
 		name, args = args[0], args[1:]
 	}
 	c := command{name: name, stdout: stdout, stderr: stderr}
+	if name == "dead" && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		c.verb, args = args[0], args[1:]
+	}
 	flags := flag.NewFlagSet("sluice-sink-"+d.Name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprintf(stderr, usage, d.Name) }
@@ -158,6 +173,10 @@ type command struct {
 	state    string
 	from     string
 
+	verb    string  // of dead
+	letters []int64 // that were named
+	all     bool
+
 	group  string // --group, only to be sure: must be the page's
 	to     string
 	topics []string
@@ -184,6 +203,10 @@ func (c *command) flags(flags *flag.FlagSet) {
 		flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be sent")
 	case "replay":
 		c.replayFlags(flags)
+	case "dead":
+		c.topicsFlag(flags)
+		flags.BoolVar(&c.all, "all", false, "list: closed letters too; retry and drop: all that are open")
+		flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be done")
 	}
 }
 
@@ -221,6 +244,10 @@ func (c *command) replayFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.to, "to", "", "beginning, target, an offset, or a time like 2026-11-20T09:00:00Z")
 	flags.BoolVar(&c.empty, "empty", false, "empty the target's tables first")
 	flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be done")
+	c.topicsFlag(flags)
+}
+
+func (c *command) topicsFlag(flags *flag.FlagSet) {
 	flags.Func("topics", "only the topics of this pattern; may be repeated", func(text string) error {
 		_, err := parsePattern(text)
 		c.topics = append(c.topics, text)
@@ -233,6 +260,8 @@ func (c *command) check(flags *flag.FlagSet) error {
 	switch {
 	case !slices.Contains(commands, c.name):
 		problem = fmt.Sprintf("there is no command %q", c.name)
+	case c.name == "dead":
+		problem = c.checkDead(flags.Args())
 	case flags.NArg() > 0:
 		problem = fmt.Sprintf("%q is no flag", flags.Arg(0))
 	case c.output != "" && c.output != "json":
@@ -243,11 +272,34 @@ func (c *command) check(flags *flag.FlagSet) error {
 		problem = "wait needs one of --now and --gtid SET"
 	case c.name == "replay" && c.to == "":
 		problem = "replay needs --to"
-	default:
+	}
+	if problem == "" {
 		return nil
 	}
 	flags.Usage()
 	return &change.Problem{Kind: change.Configuration, What: problem}
+}
+
+// checkDead reads the letters' numbers and returns what is wrong.
+func (c *command) checkDead(args []string) (problem string) {
+	for _, a := range args {
+		n, err := strconv.ParseInt(a, 10, 64)
+		if err != nil || n < 0 {
+			return fmt.Sprintf("%q is no letter's number: flags come before them", a)
+		}
+		c.letters = append(c.letters, n)
+	}
+	switch some := len(c.letters) > 0; {
+	case !slices.Contains(deadVerbs, c.verb):
+		return fmt.Sprintf("dead %q: want %s", c.verb, strings.Join(deadVerbs, ", "))
+	case (c.verb == "retry" || c.verb == "drop") && !some && !c.all && len(c.topics) == 0:
+		return "dead " + c.verb + " needs the letters' numbers, --topics or --all"
+	case some && (c.all || len(c.topics) > 0):
+		return "letters are named by number, or by --topics and --all"
+	case c.output == "json" && c.verb == "drop":
+		return "dead drop prints no JSON"
+	}
+	return ""
 }
 
 func (c *command) run(ctx, hard context.Context) error {
@@ -262,6 +314,8 @@ func (c *command) run(ctx, hard context.Context) error {
 		return c.verify(ctx)
 	case "repair":
 		return c.repair(ctx)
+	case "dead":
+		return c.dead(ctx)
 	}
 	s, err := New(c.config, c.target, c.log)
 	if err != nil {

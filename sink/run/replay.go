@@ -332,7 +332,7 @@ func (r *replay) tables(ctx context.Context) (map[string][]*change.Table, error)
 	if r.emptier == nil {
 		return nil, nil
 	}
-	client, err := registry.New(registry.Options{URL: r.c.config.Kafka.Registry, User: r.c.config.Kafka.RegistryUser, Password: string(r.c.config.Kafka.RegistryPassword)})
+	client, err := r.c.registry()
 	if err != nil {
 		return nil, err
 	}

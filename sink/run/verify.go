@@ -80,7 +80,7 @@ func (a *against) hold(ctx context.Context) (release func() error, err error) {
 
 func (a *against) comparison(ctx context.Context) (*verify.Run, error) {
 	a.waiter.Patience = a.c.timeout
-	schemas, err := a.registry()
+	schemas, err := a.c.registry()
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +99,8 @@ func (a *against) comparison(ctx context.Context) (*verify.Run, error) {
 	return r, nil
 }
 
-func (a *against) registry() (*registry.Client, error) {
-	k := a.c.config.Kafka
+func (c *command) registry() (*registry.Client, error) {
+	k := c.config.Kafka
 	return registry.New(registry.Options{URL: k.Registry, User: k.RegistryUser, Password: string(k.RegistryPassword)})
 }
 
