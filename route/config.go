@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -14,14 +15,17 @@ import (
 type Spec struct {
 	Table string   `yaml:"table"` // database.table; * and ? stand for any text and any one character
 	By    string   `yaml:"by"`    // a column, or an expression over columns
-	Rule  RuleSpec `yaml:"rule"`  // modulus, hash, all, a shard's name, or {range: {shard: "from..to"}}
+	Rule  RuleSpec `yaml:"rule"`  // modulus, hash, consistent, all, a shard's name, {range: {shard: "from..to"}}, {lookup: {shard: values}} or {lookup: file}
 }
 
 // RuleSpec is a rule as it is written.
 type RuleSpec struct {
-	Name   string              // modulus, hash, all, range, or the name of a shard
-	Ranges map[string][]string // for range: by shard
+	Name  string              // modulus, hash, consistent, all, range, lookup, or the name of a shard
+	Lists map[string][]string // by shard: for range, ranges; for lookup, values
+	File  string              // for lookup instead of lists: a CSV file of values and shards
 }
+
+const ruleForms = "want modulus, hash, consistent, all, the name of a shard, {range: {shard: \"from..to\"}}, {lookup: {shard: [values]}} or {lookup: \"file.csv\"}"
 
 // UnmarshalYAML reads a word, or a map of one: {range: {s0: "..100", s1: ["101..200", "300.."]}}. It has the
 // form that needs no YAML package, so that this one depends on none.
@@ -29,33 +33,60 @@ func (r *RuleSpec) UnmarshalYAML(unmarshal func(any) error) error {
 	if unmarshal(&r.Name) == nil {
 		return nil
 	}
-	var rule map[string]map[string]any
-	if err := unmarshal(&rule); err != nil || len(rule) != 1 || rule["range"] == nil {
-		return fmt.Errorf("want modulus, hash, all, the name of a shard, or {range: {shard: \"from..to\"}}")
+	var file map[string]string
+	if err := unmarshal(&file); err == nil && len(file) == 1 && file["lookup"] != "" {
+		r.Name, r.File = "lookup", file["lookup"]
+		return nil
 	}
-	r.Name, r.Ranges = "range", make(map[string][]string)
-	for shard, value := range rule["range"] {
-		list, many := value.([]any)
-		if !many {
-			list = []any{value}
-		}
-		for _, one := range list {
-			text, ok := one.(string)
-			if !ok {
-				return fmt.Errorf("range of shard %s: %v: want \"from..to\" in quotes, or a list of them", shard, one)
+	var rule map[string]map[string]any
+	if err := unmarshal(&rule); err != nil || len(rule) != 1 || rule["range"] == nil && rule["lookup"] == nil {
+		return fmt.Errorf("%s", ruleForms)
+	}
+	r.Lists = make(map[string][]string)
+	for name, lists := range rule {
+		r.Name = name
+		for shard, value := range lists {
+			list, many := value.([]any)
+			if !many {
+				list = []any{value}
 			}
-			r.Ranges[shard] = append(r.Ranges[shard], text)
+			for _, one := range list {
+				text, err := r.listed(shard, one)
+				if err != nil {
+					return err
+				}
+				r.Lists[shard] = append(r.Lists[shard], text)
+			}
 		}
 	}
 	return nil
 }
 
+// listed reads one range or value.
+func (r *RuleSpec) listed(shard string, one any) (string, error) {
+	switch v := one.(type) {
+	case string:
+		return v, nil
+	case int, int64, uint64:
+		if r.Name == "lookup" {
+			return fmt.Sprint(v), nil
+		}
+	}
+	if r.Name == "lookup" {
+		return "", fmt.Errorf("lookup of shard %s: %v: want an integer, or text in quotes, or a list of them", shard, one)
+	}
+	return "", fmt.Errorf("range of shard %s: %v: want \"from..to\" in quotes, or a list of them", shard, one)
+}
+
 // MarshalYAML writes what UnmarshalYAML reads.
 func (r RuleSpec) MarshalYAML() (any, error) {
-	if r.Ranges == nil {
-		return r.Name, nil
+	switch {
+	case r.File != "":
+		return map[string]any{r.Name: r.File}, nil
+	case r.Lists != nil:
+		return map[string]any{r.Name: r.Lists}, nil
 	}
-	return map[string]any{"range": r.Ranges}, nil
+	return r.Name, nil
 }
 
 // Build makes the rule for a list of shards.
@@ -68,22 +99,29 @@ func (r RuleSpec) Build(shards []string) (Rule, error) {
 		return Modulus{Shards: len(shards)}, nil
 	case "hash":
 		return Hash{Shards: len(shards)}, nil
+	case "consistent":
+		return Consistent{Shards: shards}, nil
 	case "all":
 		return Everywhere{}, nil
 	case "range":
-		return NewRange(r.Ranges, shards)
+		return NewRange(r.Lists, shards)
+	case "lookup":
+		if r.File != "" {
+			return ReadLookup(r.File, shards)
+		}
+		return NewLookup(r.Lists, shards)
 	}
 	for i, name := range shards {
 		if name == r.Name {
 			return One{Index: i}, nil
 		}
 	}
-	return nil, fmt.Errorf("rule %q is not known: want modulus, hash, range, all, or one of the shards %s", r.Name, strings.Join(shards, ", "))
+	return nil, fmt.Errorf("rule %q is not known: want modulus, hash, consistent, range, lookup, all, or one of the shards %s", r.Name, strings.Join(shards, ", "))
 }
 
 // NeedsKey reports whether the rule looks at a shard key.
 func (r RuleSpec) NeedsKey() bool {
-	return r.Name == "modulus" || r.Name == "hash" || r.Name == "range"
+	return slices.Contains([]string{"modulus", "hash", "consistent", "range", "lookup"}, r.Name)
 }
 
 // Matches reports whether the entry is for that table.

@@ -51,15 +51,22 @@ func (h Hash) Shard(v change.Value) (int, error) {
 	if v.IsNull() {
 		return 0, errNull
 	}
+	if v.Kind == change.Str || v.Kind == change.Raw {
+		return int(Sum64(v.Bytes) % uint64(h.Shards)), nil
+	}
+	var scratch [32]byte
+	return int(Sum64(appendText(scratch[:0], v)) % uint64(h.Shards)), nil
+}
+
+// appendText appends a value's text, by which rules compare: what is equal has one text.
+func appendText(dst []byte, v change.Value) []byte {
+	if v.Kind == change.Str || v.Kind == change.Raw {
+		return append(dst, v.Bytes...)
+	}
 	if (v.Kind == change.Float32 || v.Kind == change.Float64) && v.Float() == 0 {
 		v.Num = 0 // -0 equals 0
 	}
-	var scratch [32]byte
-	text := v.Bytes
-	if v.Kind != change.Str && v.Kind != change.Raw {
-		text = v.Append(scratch[:0])
-	}
-	return int(Sum64(text) % uint64(h.Shards)), nil
+	return v.Append(dst)
 }
 
 // String returns "hash 4".

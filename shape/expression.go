@@ -20,7 +20,8 @@ import (
 //
 // In the expression a column's name is its value: integers, YEAR and BIT are ints, FLOAT and DOUBLE floats, all else
 // is text in the canonical form of change.Value (DECIMAL too: float(price) or int(count) make numbers of it).
-// NULL is nil: `user_id ?? 0`. Besides expr's own functions there is crc32(text), equal to MySQL's.
+// NULL is nil: `user_id ?? 0`. Besides expr's own functions there are crc32(text), equal to MySQL's, and s2cell(latitude, longitude,
+// level), the number of the S2 cell in which a point lies.
 type Expression struct {
 	text    string
 	columns []int       // the columns that are read, ascending
@@ -44,7 +45,7 @@ func Compile(text string, t *change.Table) (*Expression, error) {
 	}
 	found := &identifiers{table: t}
 	program, err := expr.Compile(text, expr.Env(env), expr.Patch(found), expr.DisableBuiltin("now"),
-		expr.Timezone("UTC"), expr.MaxNodes(expressionNodesMax), crc32Function)
+		expr.Timezone("UTC"), expr.MaxNodes(expressionNodesMax), crc32Function, cellFunction)
 	switch {
 	case err != nil:
 		return nil, explain(err, text, t)

@@ -125,7 +125,7 @@ func TestAnotherSourcesRow(t *testing.T) {
 func TestUnroutableRow(t *testing.T) {
 	p := newPlace(t, 2)
 	p.config.Routes = []route.Spec{{Table: "shop.users", By: "seat", Rule: route.RuleSpec{Name: "range",
-		Ranges: map[string][]string{"s0": {"0..9"}, "s1": {"20.."}}}}}
+		Lists: map[string][]string{"s0": {"0..9"}, "s1": {"20.."}}}}}
 	tg := p.opened()
 	for _, seat := range []int{-1, 15} {
 		s := newTeller(users("utf8mb4_general_ci"), 1)
