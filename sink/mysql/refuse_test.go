@@ -88,6 +88,58 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// TestSourcesShareATable: what is read back, is there, and is emptied is one source's.
+func TestSourcesShareATable(t *testing.T) {
+	p := newPlace(t, 1)
+	tg := p.opened()
+	first, second := newTeller(users("utf8mb4_general_ci"), 1), newTeller(users("utf8mb4_general_ci"), 1)
+	first.write(nil, user(1, "a", 1, 1))
+	first.write(nil, user(2, "b", 1, 1))
+	first.deliver(t, tg, 10)
+	second.write(nil, user(3, "c", 1, 1))
+	other := second.identity(0)
+	other.Source, other.Topic = "archive", "archive.shop.users"
+	_, epoch, _, err := tg.Assign(t.Context(), group, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := second.logs[0]
+	if err := tg.Apply(t.Context(), &sink.Batch{Group: group, Partition: other, Next: int64(len(log)), Epoch: epoch, Changes: log}); err != nil {
+		t.Fatal(change.Explain(err))
+	}
+	p.exec("INSERT INTO " + p.shards[0].Database + ".users (id, email, seat, n) VALUES (4, 'nobody', 1, 1)")
+	read := func(source string, keys ...[]change.Value) (ids []string) {
+		t.Helper()
+		err := tg.Scan(t.Context(), sink.Scan{Source: source, Table: first.table, Keys: keys}, func(r sink.Row) error {
+			ids = append(ids, r.Values[0].String())
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	same(t, read("shop"), []string{"1", "2", "4"})
+	same(t, read("archive"), []string{"3", "4"})
+	same(t, read("elsewhere"), []string{"4"})
+	same(t, read("shop", []change.Value{change.IntValue(1)}, []change.Value{change.IntValue(3)}), []string{"1"})
+	for source, want := range map[string]int64{"shop": 3, "archive": 2} {
+		sums, err := tg.Sums(t.Context(), sink.Scan{Source: source, Table: first.table})
+		if err != nil || len(sums) != 1 || sums[0].Rows != want {
+			t.Errorf("sums of %s: %+v, %v; want %d rows", source, sums, err, want)
+		}
+	}
+	if err := tg.Empty(t.Context(), "shop", []*change.Table{first.table}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, p.query("SELECT id FROM "+p.shards[0].Database+".users"), []string{"3"})
+	for source, want := range map[string]int{"shop": 0, "archive": 1} {
+		if occupied, err := tg.Occupied(t.Context(), source, []*change.Table{first.table}); err != nil || len(occupied) != want {
+			t.Errorf("occupied by %s: %v, %v", source, occupied, err)
+		}
+	}
+}
+
 // A row of another source is not written over, nor deleted.
 func TestAnotherSourcesRow(t *testing.T) {
 	p := newPlace(t, 1)

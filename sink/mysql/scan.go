@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,11 @@ func (t *Target) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) erro
 		return err
 	}
 	for _, st := range tab.shards {
-		if err := newScanner(tab, st, r.ValuesOnly, each).run(ctx, r); err != nil {
+		s := newScanner(tab, st, r.ValuesOnly, each)
+		if err := s.only(ctx, r.Source); err != nil {
+			return err
+		}
+		if err := s.run(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -48,6 +53,7 @@ type scanner struct {
 	columns []string
 	each    func(sink.Row) error
 	sources map[int64]string // names by number
+	mine    string           // the condition that leaves out other sources' rows: where several share the table, each has its own
 
 	list     string          // what is selected
 	selected []change.Column // its columns: the table's and, if they are noted, the row's version and its source's number
@@ -56,7 +62,7 @@ type scanner struct {
 
 // newScanner returns one that has read nothing.
 func newScanner(tab *table, st *shardTable, valuesOnly bool, each func(sink.Row) error) *scanner {
-	s := &scanner{table: tab, shardTable: st, columns: columnNames(tab.schema), each: each, sources: make(map[int64]string)}
+	s := &scanner{table: tab, shardTable: st, columns: columnNames(tab.schema), each: each}
 	list := make([]string, 0, len(st.all)+2)
 	for i := range st.all {
 		list = append(list, server.SelectText(&st.all[i]))
@@ -71,11 +77,6 @@ func newScanner(tab *table, st *shardTable, valuesOnly bool, each func(sink.Row)
 }
 
 func (s *scanner) run(ctx context.Context, r sink.Scan) error {
-	if s.noted {
-		if err := s.loadSources(ctx); err != nil {
-			return err
-		}
-	}
 	if len(r.Keys) > 0 {
 		for keys := range slices.Chunk(r.Keys, scanKeys) {
 			var b []byte
@@ -142,7 +143,7 @@ func orderedLiteral(v change.Value, c *change.Column) string {
 
 // read runs one query and returns the key of its last row, nil where there were fewer than limit.
 func (s *scanner) read(ctx context.Context, condition string, limit int) (last []change.Value, err error) {
-	query := "SELECT " + s.list + " FROM " + s.quoted + " WHERE (" + condition + ") ORDER BY " + quoteNames(s.keyNames())
+	query := "SELECT " + s.list + " FROM " + s.quoted + " WHERE (" + condition + ")" + s.mine + " ORDER BY " + quoteNames(s.keyNames())
 	if limit >= 0 {
 		query += " LIMIT " + strconv.Itoa(limit)
 	}
@@ -188,21 +189,29 @@ func (s *scanner) row(values []change.Value) sink.Row {
 	return row
 }
 
-// loadSources reads the names of the sources' numbers. They are few, and while rows come the connection can be asked nothing.
-func (s *scanner) loadSources(ctx context.Context) error {
-	db, _, err := s.shard.pool(ctx)
-	if err != nil {
-		return err
-	}
-	err = queryRows(ctx, db, "SELECT id,name FROM "+s.shard.qualify(sourceTable), func(fields []sql.RawBytes) error {
-		number, err := strconv.ParseInt(string(fields[0]), 10, 64)
-		s.sources[number] = string(fields[1])
-		return err
-	})
-	if server.ErrorNumber(err) == errorNoTable {
+// only reads the names of the sources' numbers, while the connection can still be asked, and leaves out the rows of all sources but one.
+// Those of none, which somebody else wrote, stay.
+func (s *scanner) only(ctx context.Context, source string) (err error) {
+	if s.version == "" {
 		return nil
 	}
-	return s.shard.problem(err)
+	if s.sources, err = s.shard.sourceNames(ctx); err == nil {
+		if others := otherSources(s.sources, source); others != "" {
+			s.mine = " AND " + notOf(s.origin, others)
+		}
+	}
+	return err
+}
+
+// otherSources lists the numbers of all sources but one, as SQL does.
+func otherSources(names map[int64]string, source string) string {
+	var others []string
+	for _, number := range slices.Sorted(maps.Keys(names)) {
+		if names[number] != source {
+			others = append(others, strconv.FormatInt(number, 10))
+		}
+	}
+	return strings.Join(others, ",")
 }
 
 // sourceOf returns the name of a source's number.
@@ -248,8 +257,8 @@ func (t *Target) placementOf(schema *change.Table) (*placement, error) {
 	return &p, nil
 }
 
-// Occupied returns the target's tables that hold rows.
-func (t *Target) Occupied(ctx context.Context, _ string, tables []*change.Table) ([]string, error) {
+// Occupied returns the target's tables that hold rows of the source, or of none.
+func (t *Target) Occupied(ctx context.Context, source string, tables []*change.Table) ([]string, error) {
 	var occupied []string
 	for _, s := range t.shards {
 		db, _, err := s.pool(ctx)
@@ -257,8 +266,12 @@ func (t *Target) Occupied(ctx context.Context, _ string, tables []*change.Table)
 			return nil, err
 		}
 		for _, schema := range tables {
+			condition, err := s.ownRows(ctx, schema.TableName, t.config.SourceColumn, source)
+			if err != nil {
+				return nil, err
+			}
 			found := false
-			err := queryRows(ctx, db, "SELECT 1 FROM "+server.QuoteTable(s.target(schema.TableName))+" LIMIT 1",
+			err = queryRows(ctx, db, "SELECT 1 FROM "+server.QuoteTable(s.target(schema.TableName))+" WHERE "+condition+" LIMIT 1",
 				func([]sql.RawBytes) error { found = true; return nil })
 			if err != nil && server.ErrorNumber(err) != errorNoTable {
 				return nil, s.problem(err)
@@ -271,8 +284,44 @@ func (t *Target) Occupied(ctx context.Context, _ string, tables []*change.Table)
 	return occupied, nil
 }
 
-// Empty removes all rows of the target's tables, and their debts.
-func (t *Target) Empty(ctx context.Context, _ string, tables []*change.Table) error {
+// everyRow is the condition where a table has no rows of other sources.
+const everyRow = "TRUE"
+
+// ownRows returns the condition that leaves out the rows that other sources have in the table.
+func (s *shard) ownRows(ctx context.Context, table change.TableName, column, source string) (string, error) {
+	db, _, err := s.pool(ctx)
+	if err != nil {
+		return "", err
+	}
+	names, err := s.sourceNames(ctx)
+	if err != nil {
+		return "", err
+	}
+	others, origin, shared := otherSources(names, source), server.QuoteName(column), false
+	if others == "" {
+		return everyRow, nil
+	}
+	err = queryRows(ctx, db, "SELECT 1 FROM "+server.QuoteTable(s.target(table))+" WHERE "+origin+" IN ("+others+") LIMIT 1",
+		func([]sql.RawBytes) error { shared = true; return nil })
+	if n := server.ErrorNumber(err); err != nil && n != errorNoTable && n != errorNoColumn { // without the column rows have no source
+		return "", s.problem(err)
+	}
+	if !shared {
+		return everyRow, nil
+	}
+	return notOf(origin, others), nil
+}
+
+// notOf is the condition that a row is of none of the sources.
+func notOf(origin, numbers string) string {
+	return "(" + origin + " IS NULL OR " + origin + " NOT IN (" + numbers + "))"
+}
+
+// emptyRows is how many rows one statement removes where others' rows stay.
+const emptyRows = 10_000
+
+// Empty removes all rows of the source, and of none, in the target's tables, and their debts.
+func (t *Target) Empty(ctx context.Context, source string, tables []*change.Table) error {
 	for _, s := range t.shards {
 		if err := s.prepareOwn(ctx); err != nil {
 			return err
@@ -282,13 +331,38 @@ func (t *Target) Empty(ctx context.Context, _ string, tables []*change.Table) er
 			return err
 		}
 		for _, schema := range tables {
-			name := s.target(schema.TableName)
-			if _, err := db.ExecContext(ctx, "TRUNCATE TABLE "+server.QuoteTable(name)); err != nil && server.ErrorNumber(err) != errorNoTable {
+			condition, err := s.ownRows(ctx, schema.TableName, t.config.SourceColumn, source)
+			if err == nil {
+				err = s.empty(ctx, db, server.QuoteTable(s.target(schema.TableName)), condition)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = db.ExecContext(ctx, "DELETE FROM "+s.qualify(debtTable)+" WHERE table_name=? AND LEFT(topic, CHAR_LENGTH(?)+1)=CONCAT(?, '.')",
+				s.target(schema.TableName).Name, source, source)
+			if err != nil {
 				return s.problem(err)
 			}
-			if _, err := db.ExecContext(ctx, "DELETE FROM "+s.qualify(debtTable)+" WHERE table_name=?", name.Name); err != nil {
-				return s.problem(err)
-			}
+		}
+	}
+	return nil
+}
+
+// empty removes the rows of a table of which the condition is true.
+func (s *shard) empty(ctx context.Context, db *sql.DB, table, condition string) error {
+	if condition == everyRow {
+		if _, err := db.ExecContext(ctx, "TRUNCATE TABLE "+table); server.ErrorNumber(err) != errorNoTable {
+			return s.problem(err)
+		}
+		return nil
+	}
+	for deleted := int64(emptyRows); deleted == emptyRows; {
+		result, err := db.ExecContext(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s LIMIT %d", table, condition, emptyRows))
+		if err == nil {
+			deleted, err = result.RowsAffected()
+		}
+		if err != nil {
+			return s.problem(err)
 		}
 	}
 	return nil

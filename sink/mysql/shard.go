@@ -310,6 +310,24 @@ func (s *shard) sourceNumber(ctx context.Context, name string) (int64, error) {
 	return n, nil
 }
 
+// sourceNames reads all sources' names by their numbers. They are few.
+func (s *shard) sourceNames(ctx context.Context) (map[int64]string, error) {
+	db, _, err := s.pool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[int64]string)
+	err = queryRows(ctx, db, "SELECT id,name FROM "+s.qualify(sourceTable), func(fields []sql.RawBytes) error {
+		number, err := strconv.ParseInt(string(fields[0]), 10, 64)
+		names[number] = string(fields[1])
+		return err
+	})
+	if server.ErrorNumber(err) == errorNoTable {
+		return names, nil
+	}
+	return names, s.problem(err)
+}
+
 // sourceName returns the name of a source's number, for people.
 func (s *shard) sourceName(ctx context.Context, c *session, number int64) string {
 	var name string

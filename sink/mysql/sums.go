@@ -40,7 +40,11 @@ func (t *Target) Sums(ctx context.Context, r sink.Scan) ([]sink.RowSum, error) {
 		if !ok {
 			return nil, fmt.Errorf("the text of a column of %s is not exact: %w", r.Table, errors.ErrUnsupported)
 		}
-		sum, err := (&scanner{shardTable: st, table: tab}).sum(ctx, r, hash)
+		s := &scanner{shardTable: st, table: tab}
+		if err := s.only(ctx, r.Source); err != nil {
+			return nil, err
+		}
+		sum, err := s.sum(ctx, r, hash)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +73,7 @@ func (s *scanner) sum(ctx context.Context, r sink.Scan, hash string) (sink.RowSu
 	if err != nil {
 		return out, err
 	}
-	query := "SELECT " + hash + " FROM " + s.quoted + " WHERE " + condition
+	query := "SELECT " + hash + " FROM " + s.quoted + " WHERE (" + condition + ")" + s.mine
 	err = queryRows(ctx, db, query, func(fields []sql.RawBytes) (err error) {
 		out.Sum = string(fields[1])
 		out.Rows, err = strconv.ParseInt(string(fields[0]), 10, 64)
