@@ -25,9 +25,11 @@
 // version is above the stored one. Versions are compared as text of fixed width: Lua's numbers have 53 bits. What an index had
 // is read from the row's meta, never from the change's before image.
 //
-// Since rows and progress lie on one server, and what a server loses (a crash between two fsyncs, a failover to a replica that lags, a
-// snapshot that is loaded, FLUSHALL) is always the end of its history, both go back together: the next batch finds the progress behind
-// it, the partition is assigned anew, and the sink reads from there on. Nothing needs to be done by hand, and no loss goes unnoticed.
+// Rows and progress lie on one server, and what a server loses (a crash between two fsyncs, a failover to a replica that lags, an older
+// snapshot, FLUSHALL) is the end of its history: so both go back together. The next batch, also the empty one of an idle partition,
+// finds the progress behind it, and the runtime asks anew: where the group's offset is above what the server holds, the topic stops and
+// the command that goes on is named (replay --to target: the rows are of the time that the progress says; of an emptied server
+// replay --to beginning --empty).
 //
 // # Cluster
 //

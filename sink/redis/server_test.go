@@ -191,6 +191,21 @@ func (o *owner) apply(changes ...sink.Change) {
 	}
 }
 
+// until applies the next batch as the runtime does: a server that does not answer is asked again.
+func (o *owner) until(changes ...sink.Change) {
+	o.p.t.Helper()
+	for try := 0; ; try++ {
+		err := o.try(changes...)
+		if err == nil {
+			return
+		}
+		if change.SeverityOf(err) != change.Retry || try > 100 {
+			o.p.t.Fatal(change.Explain(err))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // do sends one command to the place's first server.
 func (p *place) do(args ...string) string {
 	p.t.Helper()
