@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -24,7 +25,7 @@ func (c *Config) option() (rueidis.ClientOption, error) {
 		InitAddress: c.Addresses, Username: c.User, Password: password, SelectDB: c.Database, ClientName: "sluice",
 		ForceSingleClient: !c.Cluster, ConnWriteTimeout: c.Timeout,
 		DisableCache: true, // nothing is read twice
-		DisableRetry: true, // the runtime tries again, and makes sure first that the partition is still ours
+		RetryDelay:   readAgain,
 	}
 	if c.TLS || c.TLSCA != "" {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -40,6 +41,18 @@ func (c *Config) option() (rueidis.ClientOption, error) {
 		}
 	}
 	return o, nil
+}
+
+// readTries bounds how often a command that only reads is sent again over a new connection. What writes is tried again by the runtime,
+// which makes sure first that the partition is still ours.
+const readTries = 3
+
+// readAgain says how long to wait before, or that it was enough.
+func readAgain(attempts int, _ rueidis.Completed, _ error) time.Duration {
+	if attempts > readTries {
+		return -1
+	}
+	return time.Duration(attempts) * 20 * time.Millisecond
 }
 
 func (t *Target) where() string { return strings.Join(t.config.Addresses, ",") }
@@ -131,9 +144,9 @@ var answers = []struct {
 	{"NOAUTH", change.Configuration, "set redis.password, and redis.user where it is not the default one"},
 	{"NOPERM", change.Configuration, "give the user what it lacks: ACL SETUSER <user> ~* +@all -@admin -@dangerous +info"},
 	{"CROSSSLOT", change.Configuration, "set redis.cluster: true"},
-	{"ERR This instance has cluster support disabled", change.Configuration, "set redis.cluster: false"},
-	{"ERR DB index is out of range", change.Configuration, "set a redis.database that the server has"},
-	{"ERR invalid DB index", change.Configuration, "set a redis.database that the server has"},
+	{"This instance has cluster support disabled", change.Configuration, "set redis.cluster: false"},
+	{"DB index is out of range", change.Configuration, "set a redis.database that the server has"},
+	{"invalid DB index", change.Configuration, "set a redis.database that the server has"},
 	{"OOM", change.Retry, "raise maxmemory at the server, or remove what is not needed; it is tried again"},
 	{"MISCONF", change.Retry, "the server cannot write to its disk; it is tried again"},
 	{"READONLY", change.Retry, "the server is a replica: name the primary in redis.addresses; it is tried again"},
