@@ -3,6 +3,7 @@ package redis_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/sink"
 	"github.com/sluice-cdc/sluice/sink/redis"
+	"github.com/sluice-cdc/sluice/testbed/proxy"
 )
 
 var (
@@ -71,7 +73,7 @@ func indexed(p *place) *owner {
 	p.config.Tables = []redis.Table{{Match: "shop.orders", Indexes: []redis.Index{
 		{Name: "by_status", Kind: redis.Set, By: "status"}, {Name: "by_total", Kind: redis.Sorted, Score: "total"},
 		{Name: "recent", Kind: redis.Sorted, Score: "at", By: "status"}, {Name: "near", Kind: redis.Geo, Longitude: "lng", Latitude: "lat"}},
-		Stream: &redis.Stream{MaxLength: 1000}}}
+		Stream: &redis.Stream{MaxLength: 100_000}}}
 	return p.own(table("orders", status, total, moment, long, lat))
 }
 
@@ -331,4 +333,106 @@ func TestLoss(t *testing.T) {
 	if text := p.do("GET", "sluice:table:shop:orders"); !strings.Contains(text, `"group":"g"`) {
 		t.Errorf("whose the table is was not written down again: %q", text)
 	}
+}
+
+// TestScanIsExact reads back what is easily taken for something else, in each form.
+func TestScanIsExact(t *testing.T) {
+	columns := []change.Column{note, {Name: "f", Type: change.Float, Nullable: true}, {Name: "d", Type: change.Double, Nullable: true},
+		{Name: "b", Type: change.VarBinary, Length: 9, Nullable: true}, {Name: "n", Type: change.Decimal, Precision: 9, Scale: 3, Nullable: true},
+		{Name: "j", Type: change.JSON, Nullable: true}}
+	minus := math.Copysign(0, -1)
+	rows := [][]change.Value{
+		row(1, text(""), change.Float32Value(float32(minus)), change.Float64Value(minus), change.RawValue([]byte{}), text("-0.000"), text("null")),
+		row(2, null, null, null, null, null, null),
+		row(3, text("NULL"), change.Float32Value(0), change.Float64Value(0), change.RawValue([]byte("\x00\xff\r\n")), text("12.300"), text(`""`)),
+		row(math.MinInt64, text("\x00\n'\"é "), change.Float32Value(1e-38), change.Float64Value(5e-324), change.RawValue([]byte("NULL")), text("0.001"), text(`{"a": [1.0]}`)),
+	}
+	for _, as := range []string{redis.Hash, redis.JSON} {
+		p := newPlace(t, "redis")
+		p.config.Tables = []redis.Table{{Match: "*.*", As: as}}
+		o := p.own(table("orders", columns...))
+		var keys [][]change.Value
+		for i, r := range rows {
+			o.apply(put(o.table, change.Version(10+i), r))
+			keys = append(keys, r[:1])
+		}
+		for _, got := range []map[string]sink.Row{o.scan(), o.scan(append(keys, row(99))...)} {
+			if len(got) != len(rows) {
+				t.Errorf("%s: %d rows, want %d", as, len(got), len(rows))
+			}
+			for i, r := range rows {
+				read := got[r[0].String()]
+				if read.Version != change.Version(10+i) || read.Source != "src" {
+					t.Errorf("%s: row %v is of version %d of source %q", as, r[0], read.Version, read.Source)
+				}
+				for j := range r {
+					if !read.Values[j].Equal(r[j]) {
+						t.Errorf("%s: column %s of row %v is %v, want %v", as, read.Columns[j], r[0], read.Values[j], r[j])
+					}
+				}
+			}
+		}
+		p.do("RPUSH", "shop:orders:7", "x")
+		err := o.Scan(t.Context(), sink.Scan{Source: "src", Table: o.table}, func(sink.Row) error { return nil })
+		problemOf(t, err, change.Poison, "shop:orders:7", "does not hold a row", "UNLINK")
+		err = o.Scan(t.Context(), sink.Scan{Source: "src", Table: o.table, After: row(1)}, func(sink.Row) error { return nil })
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("a key range gives %v", err)
+		}
+		stop := errors.New("enough")
+		p.do("DEL", "shop:orders:7")
+		if err := o.Scan(t.Context(), sink.Scan{Source: "src", Table: o.table, ValuesOnly: true}, func(sink.Row) error { return stop }); !errors.Is(err, stop) {
+			t.Errorf("the scan ends with %v", err)
+		}
+	}
+}
+
+// TestScanSeesWhatReadersSee: rows that somebody wrote or took away are no secret.
+func TestScanSeesWhatReadersSee(t *testing.T) {
+	p := newPlace(t, "redis")
+	o := p.own(table("orders", note))
+	o.apply(put(o.table, 10, row(1, text("a"))), put(o.table, 11, row(2, text("b"))), drop(o.table, 12, row(3, null)))
+	p.do("DEL", "shop:orders:1")
+	p.do("HSET", "shop:orders:4", "id", "4", "note", "mine")
+	p.do("SET", "shop:orders2:5", "another table's")
+	rows := o.scan()
+	if len(rows) != 2 || rows["2"].Version != 11 || rows["4"].Version != 0 || rows["4"].Values[1].String() != "mine" {
+		t.Errorf("rows are %v", rows)
+	}
+	// A newer change brings back what somebody took away.
+	o.apply(put(o.table, 13, row(1, text("c"))))
+	p.holds("c", "HGET", "shop:orders:1", "note")
+}
+
+// TestLateAnswers breaks connections while the server works, and swallows what it answers: what was sent is done or not, and the batch
+// that comes again finds out.
+func TestLateAnswers(t *testing.T) {
+	p := newPlace(t, "redis")
+	between, err := proxy.Start(t.Context(), p.nodes[0].Address(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer between.Close()
+	p.config.Addresses, p.config.Timeout = []string{between.Address()}, time.Second
+	o := indexed(p)
+	at := change.Version(10)
+	const rounds = 12
+	for round := range rounds {
+		var changes []sink.Change
+		for id := range int64(200) {
+			at++
+			changes = append(changes, put(o.table, at, order(id, fmt.Sprint("s", round), "", "")))
+		}
+		if round%6 == 5 {
+			between.DropAnswers()
+			problemOf(t, o.try(changes...), change.Retry, between.Address())
+			between.Restore()
+		}
+		broken := time.AfterFunc(time.Duration(round)*300*time.Microsecond, between.Break)
+		o.until(changes...)
+		broken.Stop()
+	}
+	p.holds(fmt.Sprint(200*rounds), "XLEN", "shop:orders#changes") // each change once
+	p.holds("200", "SCARD", "shop:orders#by_status:s11")
+	p.holds("0", "EXISTS", "shop:orders#by_status:s10")
 }
