@@ -184,6 +184,41 @@ func TestStreamHasEachChangeOnce(t *testing.T) {
 	p.holds("450", "XLEN", "shop:orders#changes")
 }
 
+// TestBatchThatIsHalfDone: where a batch stopped between two calls of the script, what lies before the progress is not done again, even when the
+// versions of deleted rows are gone; and T stays until all of it is applied.
+func TestBatchThatIsHalfDone(t *testing.T) {
+	p := newPlace(t, "redis")
+	o := indexed(p)
+	o.apply()
+	o.at = 0
+	var changes []sink.Change
+	for v := range 250 {
+		changes = append(changes, put(o.table, change.Version(10+v), order(int64(v), "new", "", "")))
+	}
+	changes[1] = drop(o.table, 500, changes[0].After)
+	p.do("SET", "shop:orders:150", "somebody's")
+	b := o.batch(changes...)
+	b.ThroughMillis = 2000
+	problemOf(t, o.Apply(t.Context(), b), change.Poison, "shop:orders:150")
+	stored := func(next, through int64) {
+		t.Helper()
+		positions, err := o.Positions(t.Context(), "g")
+		if err != nil || len(positions) != 1 || positions[0].Next != next || positions[0].ThroughMillis != through {
+			t.Errorf("positions are %+v (%v), want next %d and T %d", positions, err, next, through)
+		}
+	}
+	stored(100, 1000)
+	p.do("DEL", "shop:orders:150", "sluice:row:shop:orders:0")
+	b.Changes = append(slices.Clone(changes[:60]), changes[61:]...) // cut elsewhere now: the progress lies inside the first call's run
+	if err := o.Apply(t.Context(), b); err != nil {
+		t.Fatal(change.Explain(err))
+	}
+	stored(250, 2000)
+	p.holds("0", "EXISTS", "shop:orders:0")
+	p.holds("250", "XLEN", "shop:orders#changes")
+	p.holds("248", "SCARD", "shop:orders#by_status:new")
+}
+
 func TestSlots(t *testing.T) {
 	p := newPlace(t, "cluster")
 	p.config.Tables = []redis.Table{{Match: "*.*", Slots: 7, Indexes: []redis.Index{{Name: "all", Kind: redis.Set, By: "status"}}}}
