@@ -37,10 +37,11 @@ func fixed(n int64) string { return fmt.Sprintf("%019d", n) }
 
 // op is one change as the script takes it.
 type op struct {
-	offset int64
-	key    string // of the row
-	args   []string
-	bytes  int
+	offset  int64
+	key     string // of the row
+	args    []string
+	entries []entry // of the row in indexes
+	bytes   int
 }
 
 // Apply writes the batch: the newest change of each key, guarded by its version, and where there is a stream every change.
@@ -170,6 +171,7 @@ func (o *op) appendIndexes(p *plan, row []change.Value) error {
 		}
 		if ok {
 			count++
+			o.entries = append(o.entries, e)
 			o.args = append(append(o.args, e.field, e.suffix, strconv.Itoa(len(e.scores))), e.scores...)
 		}
 	}
@@ -211,8 +213,15 @@ func (t *Target) calls(b *sink.Batch, p *plan, slot int, ops []op) []call {
 		}
 		c := call{keys: []string{t.config.progressKey(b.Group, b.Partition, slot)}, args: []string{fixed(b.Epoch), fixed(from), fixed(to), through, first}}
 		c.args = append(c.args, t.tableArguments(b, p, slot)...)
+		c.args = append(c.args, strconv.Itoa(n), "0")
 		for _, o := range ops[:n] {
 			c.keys = append(c.keys, o.key)
+		}
+		if t.config.Cluster {
+			c.args[len(c.args)-1] = "1"
+			c.keys = append(c.keys, t.otherKeys(b, p, slot, ops[:n])...)
+		}
+		for _, o := range ops[:n] {
 			c.args = append(c.args, o.args...)
 		}
 		calls = append(calls, c)
@@ -221,6 +230,29 @@ func (t *Target) calls(b *sink.Batch, p *plan, slot int, ops []op) []call {
 		}
 	}
 }
+
+// otherKeys are those that the script writes besides the progress and the rows, as far as they are known before: each once.
+func (t *Target) otherKeys(b *sink.Batch, p *plan, slot int, ops []op) []string {
+	if p == nil {
+		return nil
+	}
+	base := t.config.base(b.Source, p.table.TableName, slot)
+	var keys []string
+	for _, o := range ops {
+		keys = append(keys, rowMeta+o.key)
+		for _, e := range o.entries {
+			keys = append(keys, base+"#"+e.field[len("s:"):]+e.suffix)
+		}
+	}
+	if s := p.config.Stream; s != nil {
+		keys = append(keys, base+"#"+s.name())
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// rowMeta stands before a row's key in that of its version, and of where the indexes have it.
+const rowMeta = reserved + "row:"
 
 // tableArguments are those of the script's arguments that are the same for all changes of a table.
 func (t *Target) tableArguments(b *sink.Batch, p *plan, slot int) []string {
@@ -261,6 +293,10 @@ func (t *Target) outcome(b *sink.Batch, p *plan, slot int, r rueidis.RedisResult
 	case len(said) == 3 && said[0] == "lost":
 		return &sink.OwnershipLost{Partition: b.Partition, Shard: shardName(t.config.slotsText(b.Partition), slot), Epoch: b.Epoch,
 			Err: fmt.Errorf("the server holds epoch %q and next offset %q; the batch begins at %d", said[1], said[2], b.From)}
+	case len(said) == 2 && said[0] == "moving":
+		return &change.Problem{Kind: change.Retry, Table: p.table.TableName, Where: t.where(), What: "rows are in the index " + said[1] + ", which is not there",
+			Why:  "its slot moves to another node, or somebody has removed the index",
+			Mend: "it is tried again; where somebody has removed it, begin anew: sluice replay --to beginning --empty"}
 	case len(said) == 4 && said[0] == "refused":
 		return refused(p, said)
 	}

@@ -62,9 +62,9 @@ func (t *Target) connect(ctx context.Context) (rueidis.Client, error) {
 	t.connecting.Lock()
 	defer t.connecting.Unlock()
 	t.mu.Lock()
-	client, closed := t.client, t.closed
+	client := t.client
 	t.mu.Unlock()
-	if client != nil || closed {
+	if client != nil {
 		return client, nil
 	}
 	option, err := t.config.option()
@@ -154,6 +154,7 @@ var answers = []struct {
 	{"LOADING", change.Retry, "the server reads its data; it is tried again"},
 	{"BUSY", change.Retry, "another script runs at the server; it is tried again"},
 	{"TRYAGAIN", change.Retry, "a slot moves to another node; it is tried again"},
+	{"Script attempted to access", change.Retry, "a slot moves to another node; it is tried again"},
 	{"CLUSTERDOWN", change.Retry, "look at CLUSTER INFO; it is tried again"},
 	{"MASTERDOWN", change.Retry, "the server has lost its primary; it is tried again"},
 	{"MOVED", change.Retry, "a slot has moved to another node; it is tried again"},

@@ -90,7 +90,7 @@ func (t *Target) eachKey(ctx context.Context, client rueidis.Client, p *plan, so
 func belongs(bases []string, key string, all bool) bool {
 	marker := false
 	if all {
-		key, marker = strings.CutPrefix(key, "sluice:row:")
+		key, marker = strings.CutPrefix(key, rowMeta)
 	}
 	for _, base := range bases {
 		rest, ok := strings.CutPrefix(key, base)
@@ -149,7 +149,7 @@ func (s *scanner) some(ctx context.Context, keys []string) error {
 	}
 	if !s.request.ValuesOnly {
 		for _, key := range keys {
-			commands = append(commands, s.client.B().Hmget().Key("sluice:row:"+key).Field("v", "o").Build())
+			commands = append(commands, s.client.B().Hmget().Key(rowMeta+key).Field("v", "o").Build())
 		}
 	}
 	results := s.client.DoMulti(ctx, commands...)

@@ -20,7 +20,6 @@ type Target struct {
 
 	mu       sync.Mutex // guards the following
 	client   rueidis.Client
-	closed   bool
 	plans    map[*change.Table]*plan
 	prepared map[string]ledgerEntry // by topic
 }
@@ -48,7 +47,6 @@ func New(config Config, setup sink.Setup) (*Target, error) {
 func (t *Target) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closed = true
 	if t.client != nil {
 		t.client.Close()
 	}
