@@ -168,6 +168,10 @@ func (t *Target) judge(doing string, err error) error {
 		return err
 	}
 	p := &change.Problem{Kind: change.Retry, What: doing, Where: t.where(), Err: err, Mend: "look at the server; it is tried again"}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		p.Kind, p.Mend = change.Configuration, "set redis.tls_ca to the authority that signed the server's certificate, and name the server as the certificate does"
+	}
 	answer, ok := rueidis.IsRedisErr(err)
 	if !ok {
 		return p

@@ -1,12 +1,20 @@
 package redis_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +23,7 @@ import (
 	"github.com/sluice-cdc/sluice/internal/config"
 	"github.com/sluice-cdc/sluice/sink"
 	"github.com/sluice-cdc/sluice/sink/redis"
+	"github.com/sluice-cdc/sluice/testbed"
 )
 
 func TestConfig(t *testing.T) {
@@ -99,6 +108,73 @@ func TestRefusedConnections(t *testing.T) {
 	target := p.open()
 	defer target.Close()
 	problemOf(t, target.Prepare(t.Context(), "g", "src", []*change.Table{table("orders", note)}), change.Configuration, "redis.cluster: true")
+}
+
+// TestLeastUser applies as a user who may do no more than the docs ask for.
+func TestLeastUser(t *testing.T) {
+	s := ownServer(t, nil)
+	if _, err := s.Do(t.Context(), "ACL", "SETUSER", "sink", "on", ">secret", "~*", "+@all", "-@admin", "-@dangerous", "+info"); err != nil {
+		t.Fatal(err)
+	}
+	p := placeOn(t, s)
+	p.config.User, p.config.Password = "sink", "secret"
+	o := indexed(p)
+	o.apply(put(o.table, 10, order(1, "new", "1", "", 1, 1)))
+	if rows := o.scan(); len(rows) != 1 {
+		t.Errorf("rows are %v", rows)
+	}
+	if err := o.Empty(t.Context(), "src", []*change.Table{o.table}); err != nil {
+		t.Error(change.Explain(err))
+	}
+	if found, err := o.Check(t.Context(), "g", nil); err != nil || found[0].Level != sink.Good {
+		t.Errorf("doctor says %v (%v)", found, err)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate(t, dir)
+	port := testbed.FreePort()
+	t.Cleanup(func() { testbed.ReleasePort(port) })
+	s := ownServer(t, map[string]string{"tls-port": strconv.Itoa(port), "tls-cert-file": filepath.Join(dir, "cert.pem"), "tls-key-file": filepath.Join(dir, "key.pem"),
+		"tls-ca-cert-file": filepath.Join(dir, "cert.pem"), "tls-auth-clients": "no"})
+	p := placeOn(t, s)
+	p.config.Addresses, p.config.TLSCA = []string{fmt.Sprintf("127.0.0.1:%d", port)}, filepath.Join(dir, "cert.pem")
+	o := p.own(table("orders", note))
+	o.apply(put(o.table, 10, row(1, text("secret"))))
+	p.holds("secret", "HGET", "shop:orders:1", "note")
+
+	p.config.TLSCA, p.config.TLS = "", true // nobody that the system trusts has signed it
+	target := p.open()
+	defer target.Close()
+	problemOf(t, target.Prepare(t.Context(), "g", "src", []*change.Table{o.table}), change.Configuration, "certificate", "redis.tls_ca")
+	p.config.TLSCA = filepath.Join(dir, "key.pem")
+	_, err := redis.New(p.config, sink.Setup{Log: slog.New(slog.DiscardHandler)})
+	problemOf(t, err, change.Configuration, "no certificate in", "redis.tls_ca")
+}
+
+// certificate makes a certificate of 127.0.0.1 that is its own authority, and its key.
+func certificate(t *testing.T, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestRefusedTables(t *testing.T) {
