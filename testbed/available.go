@@ -36,6 +36,8 @@ var installers = []struct {
 	}},
 	{"elasticsearch", searchInstaller(Elasticsearch)},
 	{"opensearch", searchInstaller(OpenSearch)},
+	{"redis", redisInstaller(Redis)},
+	{"valkey", redisInstaller(Valkey)},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err
@@ -60,6 +62,13 @@ func searchInstaller(kind SearchKind) func(context.Context, Log) (string, string
 	return func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := searchInstall(ctx, kind, log)
 		return searchRecipes[kind].version, dir, needsJava(err)
+	}
+}
+
+func redisInstaller(kind RedisKind) func(context.Context, Log) (string, string, error) {
+	return func(ctx context.Context, log Log) (string, string, error) {
+		dir, version, err := redisInstall(ctx, kind, log)
+		return version, dir, err
 	}
 }
 

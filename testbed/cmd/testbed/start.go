@@ -47,6 +47,12 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 			return nil, "", err
 		}
 		return search, search.URL(), nil
+	case "redis", "valkey":
+		redis, err := testbed.StartRedis(ctx, testbed.RedisOptions{Kind: testbed.RedisKind(name), Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return redis, redis.Address(), nil
 	case "libfaketime":
 		return nil, "", errors.New("libfaketime is a library and no server; a MySQL started with a movable clock loads it")
 	case "connect":
