@@ -79,17 +79,17 @@ func TestRedisWalk(t *testing.T) {
 	stop := b.movePlaces()
 	w := &rig.Writer{DB: db, Shop: shop, Connections: size(4, 16), PerSecond: size(400, 2000), Seed: seed(t)}
 	var server sync.WaitGroup
-	length := size(8*time.Second, 2*time.Minute)
+	length := size(16*time.Second, 2*time.Minute)
 	server.Go(func() {
 		time.Sleep(length / 2)
 		if err := errors.Join(b.server.Kill(), b.server.Start(context.Background())); err != nil {
 			t.Error(err)
 		}
 	})
-	b.underFire(w, length, size(3, 10), sink)
+	b.underFire(w, length, size(1, 10), sink)
 	server.Wait()
 	stop()
-	t.Logf("%d rows, %d changes, %d kills of the sink, one of %s %s", shop.Rows, w.Changes(), size(3, 10), b.server.Kind, b.server.Version)
+	t.Logf("%d rows, %d changes, %d kills of the sink, one of %s %s", shop.Rows, w.Changes(), size(1, 10), b.server.Kind, b.server.Version)
 	b.redisEqual()
 
 	if err := sink.Stop(20 * time.Second); err != nil {
