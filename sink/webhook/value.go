@@ -19,7 +19,8 @@ var (
 	errNotFinite = errors.New("the number is not finite")
 )
 
-// document is the text of a JSON column. In a template it compares as text, in JSON it stands for itself.
+// document is the text of a JSON column. In a template it compares as text, in JSON it stands for itself (within another value, for
+// which encoding/json calls MarshalJSON, too).
 type document string
 
 // MarshalJSON returns the text.
@@ -111,6 +112,9 @@ func nativeRow(t *change.Table, image []change.Value) (map[string]any, error) {
 
 // appendJSON appends a value as JSON. Letters that HTML takes for its own stand for themselves.
 func appendJSON(dst []byte, v any) ([]byte, error) {
+	if d, ok := v.(document); ok {
+		return append(dst, d...), nil // encoding/json would take its spaces out
+	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
