@@ -288,7 +288,7 @@ func TestWebhook(t *testing.T) {
 	needs(t, "mysql-9.7")
 	b := newBed(t)
 	m, db := b.mysql(testbed.MySQLOptions{})
-	rows := size(3_000, 200_000)
+	rows := size(2_000, 200_000)
 	p := &payments{t: t, db: db, want: make(map[write]bool)}
 	p.load(rows)
 	b.source(m, "")
@@ -305,7 +305,7 @@ webhook:
 `, b.broker, b.registry, f.server.URL, webhookSecret))
 	sink := b.start("paid", "sluice-sink-webhook", "", []string{"--config", config})
 
-	ctx, cancel := context.WithTimeout(t.Context(), size(12*time.Second, 3*time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), size(8*time.Second, 3*time.Minute))
 	defer cancel()
 	r := rand.New(rand.NewPCG(seed(t), 5))
 	var writing sync.WaitGroup
@@ -352,7 +352,7 @@ func (p *payments) replays(b *bed, f *flakyReceiver, stop, start func() error, c
 		if out, err := exec.Command(binary(t, "sluice-sink-webhook", ""), args...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
-		before := f.count()
+			before := f.count()
 		if err := start(); err != nil {
 			t.Fatal(err)
 		}
