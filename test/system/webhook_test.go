@@ -352,7 +352,7 @@ func (p *payments) replays(b *bed, f *flakyReceiver, stop, start func() error, c
 		if out, err := exec.Command(binary(t, "sluice-sink-webhook", ""), args...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
-			before := f.count()
+		before := f.count()
 		if err := start(); err != nil {
 			t.Fatal(err)
 		}
