@@ -254,6 +254,10 @@ func (c *command) check(flags *flag.FlagSet) error {
 }
 
 func (c *command) run(ctx, hard context.Context) error {
+	if _, readable := c.target.(sink.Scanner); !readable && (c.name == "verify" || c.name == "repair") {
+		return &change.Problem{Kind: change.Configuration, What: "this target cannot be read back: there is nothing to hold against the source",
+			Mend: "wait --now returns when everything up to now was applied"}
+	}
 	switch c.name {
 	case "doctor":
 		return c.doctor(ctx)

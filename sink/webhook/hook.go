@@ -67,7 +67,7 @@ func newForm(h *hook, t *change.Table) (*form, error) {
 	}
 	if err != nil {
 		p := h.problem(change.Poison, what, "which changes are to be told of, and how, cannot be decided",
-			"mend the hook in the page and start the sink again", err)
+			"correct the hook in the page and start the sink again", err)
 		p.Table, p.Where = t.TableName, t.String()
 		return nil, p
 	}

@@ -119,7 +119,7 @@ func (h *hook) checkTables(where string, tables []*change.Table) []sink.Finding 
 		matched++
 		if _, err := newForm(h, table); err != nil {
 			found = append(found, sink.Finding{Level: sink.Wrong, Where: where, What: err.Error(), Why: "the topic of " + table.String() + " would stop",
-				Mend: "mend the hook in the page"})
+				Mend: "correct the hook in the page"})
 		}
 	}
 	switch {
