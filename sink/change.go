@@ -97,6 +97,12 @@ type Batch struct {
 	// under way and when it began. A target stores it as it is.
 	ThroughMillis int64
 
+	// Reached is above From only after a replay has gone back: the group had applied everything below it before. A target
+	// that holds state applies it again; one that tells somebody of changes must not, unless Resend says that it was asked to.
+	// It is 0 where the target keeps progress.
+	Reached int64
+	Resend  bool
+
 	Changes []Change
 	Bytes   int // the sum of the changes' Bytes
 }

@@ -72,6 +72,13 @@ type Position struct {
 	ThroughMillis int64 // as in Batch; 0 before the first batch
 }
 
+// Resender is the ability to take one old record again, out of the log's order. It is for targets that tell somebody of changes: for those the
+// record itself counts. At all others a dead letter is mended by having its row read anew.
+type Resender interface {
+	// Resend applies the change although the group has passed it. A Retry is worth another call.
+	Resend(ctx context.Context, p Partition, c *Change) error
+}
+
 // Preparer is the ability to make or check the target's tables before changes come. Calls come one at a
 // time, at the first sight of each schema of a table in this process, before any change with it is applied;
 // while it runs, other tables go on. It must be idempotent, and safe against other processes that do the same

@@ -17,6 +17,7 @@ type beginning struct {
 	through   int64 // T as it is stored; 0: none yet
 	firstEnd  int64 // the log is read for the first time, up to here; 0: it is not
 	firstAt   int64 // when the log ended there, milliseconds
+	rewound   rewound
 }
 
 // known is what is stored of one partition, wherever this target has it.
@@ -24,6 +25,7 @@ type known struct {
 	found   bool
 	next    int64
 	through int64
+	rewound rewound
 }
 
 // begin finds out where to read on: by the target's own progress where it keeps one, else by the group's offsets, else
@@ -78,7 +80,7 @@ func (s *Sink) stored(v *survey, p sink.Partition) (known, error) {
 	if s.progress == nil {
 		k := known{found: ok, next: committed.At}
 		if pinned, ours := parsePin(committed.Metadata); ours {
-			k.through = pinned.throughMillis
+			k.through, k.rewound = pinned.throughMillis, pinned.rewound
 		}
 		return k, nil
 	}
@@ -167,7 +169,7 @@ func (s *Sink) checkBounds(v *survey, t *topic, at spot, k known, b *beginning) 
 	if start < 0 || end < 0 || stable < 0 {
 		return &change.Problem{Kind: change.Retry, What: "the ends of the log are not known", Where: sayPartition(at)}
 	}
-	b.next, b.through = k.next, k.through
+	b.next, b.through, b.rewound = k.next, k.through, k.rewound
 	if !k.found {
 		b.next = start
 	}

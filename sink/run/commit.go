@@ -45,7 +45,7 @@ func (s *Sink) commit(ctx context.Context, workers []*worker) error {
 			offsets[w.at.topic] = make(map[int32]kgo.EpochOffset)
 		}
 		offsets[w.at.topic][w.at.partition] = kgo.EpochOffset{Epoch: -1, Offset: v.next}
-		pins[w.at] = pin{incarnation{v.partition.TopicID, v.partition.Count}, v.through}
+		pins[w.at] = pin{incarnation{v.partition.TopicID, v.partition.Count}, v.through, v.rewound.at(v.next)}
 		byPlace[w.at] = w
 	}
 	if len(offsets) == 0 {

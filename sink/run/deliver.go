@@ -78,6 +78,9 @@ func (w *worker) attempt(p *pending) error {
 	}
 	b := &sink.Batch{Group: w.s.config.Group, Partition: w.begun.partition, From: p.from, Next: p.next, Epoch: w.begun.epoch,
 		ThroughMillis: w.through(p), Changes: changes, Bytes: p.bytes}
+	if again := w.begun.rewound.at(p.from); again.reached > 0 {
+		b.Reached, b.Resend = again.reached, again.resend
+	}
 	if mutant.OffsetsFirst {
 		w.advance(p, b.ThroughMillis, changes)
 	}

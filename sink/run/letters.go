@@ -324,9 +324,13 @@ func plainRow(t *change.Table, values []change.Value) map[string]any {
 }
 
 // retry has the sources read the letters' rows anew. The old records are not applied: others of their keys may have been since, and what
-// counts at the target is how the row is now. A row that is refused again makes a new letter.
+// counts at the target is how the row is now. A row that is refused again makes a new letter. A target that tells somebody of changes gets
+// the records themselves.
 func (box *letterbox) retry(ctx context.Context, chosen []*letter) error {
 	c := box.c
+	if r, ok := c.target.(sink.Resender); ok {
+		return box.resend(ctx, r, chosen)
+	}
 	report, err := box.rows(ctx, chosen)
 	if err != nil {
 		return err
@@ -346,6 +350,44 @@ func (box *letterbox) retry(ctx context.Context, chosen []*letter) error {
 		return err
 	}
 	fmt.Fprintf(c.stdout, "%d rows were published anew; one that is refused again makes a new letter\n", keysOf(repairs))
+	return nil
+}
+
+const (
+	resendTries = 20
+	resendPause = 500 * time.Millisecond
+)
+
+// resend gives the letters' records to the target again, in the order in which they came, and closes each that is taken.
+func (box *letterbox) resend(ctx context.Context, r sink.Resender, chosen []*letter) error {
+	for _, l := range chosen {
+		if box.c.dryRun {
+			fmt.Fprintf(box.c.stdout, "would tell again letter %d: %s %s\n", l.Letter, l.Topic, l.Key)
+			continue
+		}
+		c, err := box.change(ctx, l)
+		if err != nil {
+			return err
+		}
+		p := sink.Partition{Source: sourceOf(l.Topic), Topic: l.Topic, Partition: l.Partition}
+		for try := 1; ; try++ {
+			if err = r.Resend(ctx, p, &c); err == nil || change.SeverityOf(err) != change.Retry || try == resendTries {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(resendPause):
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("letter %d: %w", l.Letter, err)
+		}
+		if err := box.close(ctx, []*letter{l}, retried); err != nil {
+			return err
+		}
+		fmt.Fprintf(box.c.stdout, "letter %d: told again\n", l.Letter)
+	}
 	return nil
 }
 

@@ -94,6 +94,7 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
                                         the target itself says, after it was set back from a backup
            --topics PATTERN   only these topics; may be repeated
            --empty            empty the target's tables first: needed to rebuild from the beginning
+           --resend           a target that tells somebody of changes (webhook) tells again what it has told before
            --dry-run          only show what would be done
            -o json            print JSON
        sluice-sink-%[1]s dead list|show|retry|drop --config FILE [LETTER...]
@@ -181,6 +182,7 @@ type command struct {
 	to     string
 	topics []string
 	empty  bool
+	resend bool
 	dryRun bool
 	output string
 }
@@ -243,6 +245,7 @@ func (c *command) replayFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.group, "group", "", "the group; must be the page's")
 	flags.StringVar(&c.to, "to", "", "beginning, target, an offset, or a time like 2026-11-20T09:00:00Z")
 	flags.BoolVar(&c.empty, "empty", false, "empty the target's tables first")
+	flags.BoolVar(&c.resend, "resend", false, "tell again what was told before (webhook)")
 	flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be done")
 	c.topicsFlag(flags)
 }
@@ -303,6 +306,10 @@ func (c *command) checkDead(args []string) (problem string) {
 }
 
 func (c *command) run(ctx, hard context.Context) error {
+	if _, readable := c.target.(sink.Scanner); !readable && (c.name == "verify" || c.name == "repair") {
+		return &change.Problem{Kind: change.Configuration, What: "this target cannot be read back: there is nothing to hold against the source",
+			Mend: "wait --now returns when everything up to now was applied"}
+	}
 	switch c.name {
 	case "doctor":
 		return c.doctor(ctx)

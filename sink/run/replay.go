@@ -72,6 +72,7 @@ type planned struct {
 
 	identity sink.Partition
 	through  int64
+	rewound  rewound
 }
 
 // replay sets the group's progress anew while the group is stopped.
@@ -89,6 +90,10 @@ func (c *command) replay(ctx context.Context) error {
 	r.emptier, _ = c.target.(sink.Emptier)
 	if r.progress != nil && r.replayer == nil {
 		return &change.Problem{Kind: change.Configuration, What: "this target keeps its progress and cannot be replayed"}
+	}
+	if c.resend && r.progress != nil {
+		return &change.Problem{Kind: change.Configuration, What: "--resend goes with a target that tells somebody of changes",
+			Why: "this one holds state: what comes again is applied by version in any case", Mend: "leave --resend out"}
 	}
 	if r.goal.target && r.progress == nil {
 		return &change.Problem{Kind: change.Configuration, What: "--to target goes with a target that keeps its own progress"}
@@ -210,6 +215,7 @@ func (r *replay) line(ctx context.Context, name string, partition int32, topic i
 	}
 	l.To = max(l.To, l.Start)
 	l.Records = max(l.Now, l.Start) - l.To
+	l.rewound = r.rewound(l)
 	if l.To == l.Start && l.End > l.Start {
 		l.through = -time.Now().UnixMilli() // the log is read as a whole
 		return l, nil
@@ -222,6 +228,17 @@ func (r *replay) line(ctx context.Context, name string, partition int32, topic i
 		l.through = through
 	}
 	return l, nil
+}
+
+// rewound is how far the group had been of this incarnation of the topic, where the plan goes back behind that. An earlier
+// replay may have gone back already.
+func (r *replay) rewound(l planned) rewound {
+	o, ok := r.survey.committed.Lookup(l.Topic, l.Partition)
+	before, ours := parsePin(o.Metadata)
+	if r.progress != nil || !ok || !ours || before.incarnation != (incarnation{l.identity.TopicID, l.identity.Count}) {
+		return rewound{}
+	}
+	return rewound{reached: max(o.At, before.rewound.reached), resend: r.c.resend}.at(l.To)
 }
 
 // timeOf returns when the record at the offset, or the next one that is there, was appended: T of a replay that
@@ -372,7 +389,7 @@ func (r *replay) commit(ctx context.Context) error {
 	offsets := make(kadm.Offsets)
 	for _, l := range r.plan {
 		offsets.Add(kadm.Offset{Topic: l.Topic, Partition: l.Partition, At: l.To, LeaderEpoch: -1,
-			Metadata: pin{incarnation{l.identity.TopicID, l.identity.Count}, l.through}.String()})
+			Metadata: pin{incarnation{l.identity.TopicID, l.identity.Count}, l.through, l.rewound}.String()})
 	}
 	err := r.admin.CommitAllOffsets(ctx, r.c.config.Group, offsets)
 	return kafka.Explain(err, "commit the group's offsets", r.c.config.Group)

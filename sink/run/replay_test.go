@@ -3,10 +3,12 @@ package run
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,4 +130,92 @@ func TestReplayRefusals(t *testing.T) {
 	}
 	start(t, w.config(), store.Open())
 	a.shown(store)
+}
+
+// TestReplayTellsHowFarItWas: a target that tells somebody of changes learns what the group had applied before a replay went back,
+// also where the sink is killed meanwhile, until it has got there.
+func TestReplayTellsHowFarItWas(t *testing.T) {
+	w := newWorld(t)
+	a := w.table("a", 1)
+	store := memory.NewStore(memory.Config{})
+	var mu sync.Mutex
+	var batches []sink.Batch
+	slow := false
+	target := &hooked{Target: store.OpenPlain(), before: func(_ context.Context, b *sink.Batch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		batches = append(batches, *b)
+		if slow {
+			time.Sleep(50 * time.Millisecond)
+		}
+		return nil
+	}}
+	c := w.config()
+	c.Batch.MaxRows = 10
+	for i := range int64(100) {
+		w.publish(a.put(i, "x")...)
+	}
+	s := start(t, c, target)
+	a.shown(store)
+	eventually(t, "the end is reached", s.atEnd)
+	s.end()
+	committed, err := w.adm.FetchOffsets(t.Context(), c.Group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _ := committed.Lookup(a.topic, 0)
+	end := o.At
+	// what passes is [what was marked as applied before, whether that is to be told again], by offset
+	passes := func(reached int64, resend bool) func() error {
+		return func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, b := range batches {
+				want, again := reached, resend
+				if b.From >= reached {
+					want, again = 0, false
+				}
+				if b.Reached != want || b.Resend != again {
+					t.Fatalf("the batch from %d says reached %d, resend %v; want %d, %v", b.From, b.Reached, b.Resend, want, again)
+				}
+			}
+			if n := len(batches); n == 0 || batches[n-1].Next <= reached {
+				return errors.New("not there yet")
+			}
+			return nil
+		}
+	}
+	if err := passes(0, false)(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"--to 20", "--to beginning", "--to 120 --resend", "--to 150"} {
+		if err := w.replay(target, strings.Fields(args)...); err != nil {
+			t.Fatal(change.Explain(err))
+		}
+		if args == "--to 20" { // a second one before the first was read does not forget
+			continue
+		}
+		mu.Lock()
+		batches, slow = nil, true
+		mu.Unlock()
+		s = start(t, c, target)
+		time.Sleep(1500 * time.Millisecond) // an offset in the middle is committed
+		s.crash()
+		mu.Lock()
+		slow = false
+		mu.Unlock()
+		s = start(t, c, target)
+		w.publish(a.put(1, args)...)
+		eventually(t, "all of it comes again", passes(end, strings.Contains(args, "--resend")))
+		s.end()
+		committed, _ := w.adm.FetchOffsets(t.Context(), c.Group)
+		o, _ := committed.Lookup(a.topic, 0)
+		if p, _ := parsePin(o.Metadata); p.rewound != (rewound{}) {
+			t.Errorf("at offset %d the group still says %q", o.At, o.Metadata)
+		}
+		end = o.At
+	}
+	if err := w.replay(store.Open(), "--to", "20", "--resend"); change.SeverityOf(err) != change.Configuration {
+		t.Errorf("--resend at a target that holds state gave %v", err)
+	}
 }

@@ -122,29 +122,56 @@ func offset(l kadm.ListedOffsets, at spot) int64 {
 	return -1
 }
 
-// pin is what the metadata of a committed offset says: for which incarnation of the topic it was, and T.
+// pin is what the metadata of a committed offset says: for which incarnation of the topic it was, T, and after a replay has gone
+// back, how far the group had been.
 type pin struct {
 	incarnation
 	throughMillis int64
+	rewound       rewound
+}
+
+// rewound is what is left to know of a replay that went back.
+type rewound struct {
+	reached int64 // everything below was applied before; 0: nothing that comes was
+	resend  bool  // the replay asked for it to be told again
+}
+
+// at returns what of it still matters at an offset.
+func (r rewound) at(next int64) rewound {
+	if r.reached <= next {
+		return rewound{}
+	}
+	return r
 }
 
 // String writes the pin as it is committed.
 func (p pin) String() string {
-	return fmt.Sprintf("sluice id=%x count=%d through=%d", p.id, p.count, p.throughMillis)
+	text := fmt.Sprintf("sluice id=%x count=%d through=%d", p.id, p.count, p.throughMillis)
+	if p.rewound.reached > 0 {
+		text += fmt.Sprintf(" %s=%d", map[bool]string{false: "reached", true: "resend"}[p.rewound.resend], p.rewound.reached)
+	}
+	return text
 }
 
 // parsePin reads it back; false where the metadata is somebody else's.
 func parsePin(text string) (p pin, ok bool) {
 	fields := strings.Fields(text)
-	if len(fields) != 4 || fields[0] != "sluice" {
+	if len(fields) < 4 || len(fields) > 5 || fields[0] != "sluice" {
 		return p, false
 	}
 	var id []byte
 	var count int64
-	var err [3]error
+	var err [4]error
 	_, err[0] = fmt.Sscanf(fields[1], "id=%x", &id)
 	count, err[1] = strconv.ParseInt(strings.TrimPrefix(fields[2], "count="), 10, 32)
 	p.throughMillis, err[2] = strconv.ParseInt(strings.TrimPrefix(fields[3], "through="), 10, 64)
+	if len(fields) == 5 {
+		var reached string
+		if reached, p.rewound.resend = strings.CutPrefix(fields[4], "resend="); !p.rewound.resend {
+			reached = strings.TrimPrefix(fields[4], "reached=")
+		}
+		p.rewound.reached, err[3] = strconv.ParseInt(reached, 10, 64)
+	}
 	if errors.Join(err[:]...) != nil || len(id) != len(p.id) {
 		return p, false
 	}

@@ -51,14 +51,17 @@ func TestPatterns(t *testing.T) {
 
 func TestPinRoundTrip(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		want := pin{incarnation{count: rapid.Int32Min(0).Draw(r, "count")}, rapid.Int64().Draw(r, "through")}
+		want := pin{incarnation: incarnation{count: rapid.Int32Min(0).Draw(r, "count")}, throughMillis: rapid.Int64().Draw(r, "through")}
+		if rapid.Bool().Draw(r, "rewound") {
+			want.rewound = rewound{rapid.Int64Min(1).Draw(r, "reached"), rapid.Bool().Draw(r, "resend")}
+		}
 		copy(want.id[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(r, "id"))
 		if got, ok := parsePin(want.String()); !ok || got != want {
 			r.Fatalf("%q gave %v (%v), want %v", want.String(), got, ok, want)
 		}
 	})
 	for _, text := range []string{"", "sluice", "sluice id=00 count=1 through=2", "other id=00000000000000000000000000000000 count=1 through=2",
-		"sluice id=00000000000000000000000000000000 count=x through=2"} {
+		"sluice id=00000000000000000000000000000000 count=x through=2", "sluice id=00000000000000000000000000000000 count=1 through=2 else=3"} {
 		if p, ok := parsePin(text); ok {
 			t.Errorf("%q was taken as %v", text, p)
 		}
@@ -196,15 +199,15 @@ func TestCheckBounds(t *testing.T) {
 	}{
 		"new, with a log":            {known{}, 5, 100, 90, 5, -now.UnixMilli(), 100, ""},
 		"new, empty log":             {known{}, 5, 5, 5, 5, 0, 0, ""},
-		"goes on":                    {known{true, 50, ago(day)}, 5, 100, 90, 50, ago(day), 0, ""},
-		"first read goes on":         {known{true, 50, -ago(day)}, 5, 100, 90, 50, -ago(day), 100, ""},
-		"first read took too long":   {known{true, 50, -ago(8 * day)}, 5, 100, 90, 0, 0, 0, "first read"},
-		"a shard was added":          {known{false, -1, ago(day)}, 5, 100, 90, 5, -now.UnixMilli(), 100, ""},
-		"below the log's start":      {known{true, 4, ago(day)}, 5, 100, 90, 0, 0, 0, "the log begins at 5"},
-		"above the log's end":        {known{true, 101, ago(day)}, 5, 100, 90, 0, 0, 0, "the log ends at 100"},
-		"within an open transaction": {known{true, 95, ago(day)}, 5, 100, 90, 95, ago(day), 0, ""},
-		"too old":                    {known{true, 50, ago(15 * day)}, 5, 100, 90, 0, 0, 0, "more than the 336h"},
-		"old, T not known":           {known{true, 50, 0}, 5, 100, 90, 50, 0, 0, ""},
+		"goes on":                    {known{found: true, next: 50, through: ago(day)}, 5, 100, 90, 50, ago(day), 0, ""},
+		"first read goes on":         {known{found: true, next: 50, through: -ago(day)}, 5, 100, 90, 50, -ago(day), 100, ""},
+		"first read took too long":   {known{found: true, next: 50, through: -ago(8 * day)}, 5, 100, 90, 0, 0, 0, "first read"},
+		"a shard was added":          {known{found: false, next: -1, through: ago(day)}, 5, 100, 90, 5, -now.UnixMilli(), 100, ""},
+		"below the log's start":      {known{found: true, next: 4, through: ago(day)}, 5, 100, 90, 0, 0, 0, "the log begins at 5"},
+		"above the log's end":        {known{found: true, next: 101, through: ago(day)}, 5, 100, 90, 0, 0, 0, "the log ends at 100"},
+		"within an open transaction": {known{found: true, next: 95, through: ago(day)}, 5, 100, 90, 95, ago(day), 0, ""},
+		"too old":                    {known{found: true, next: 50, through: ago(15 * day)}, 5, 100, 90, 0, 0, 0, "more than the 336h"},
+		"old, T not known":           {known{found: true, next: 50, through: 0}, 5, 100, 90, 50, 0, 0, ""},
 	} {
 		s := &Sink{config: Config{Group: "g"}, target: memory.NewStore(memory.Config{}).Open()}
 		tp := &topic{name: "src.shop.a"}
@@ -250,7 +253,7 @@ func TestLowest(t *testing.T) {
 	other := sink.Partition{Topic: "a", Count: 2, Partition: 1}
 	got := lowest([]sink.Position{{Partition: p, Shard: "s0", Next: 7, ThroughMillis: 5}, {Partition: p, Shard: "s1", Next: 3, ThroughMillis: 9},
 		{Partition: other, Next: 1, ThroughMillis: 1}}, p)
-	if want := (known{true, 3, 5}); got != want {
+	if want := (known{found: true, next: 3, through: 5}); got != want {
 		t.Errorf("lowest is %+v, want %+v", got, want)
 	}
 }

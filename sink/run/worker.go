@@ -54,6 +54,7 @@ type view struct {
 	next      int64 // what is applied; -1: not known yet
 	partition sink.Partition
 	through   int64
+	rewound   rewound
 	committed int64 // what the group's offsets say; -1: not known
 	pinned    int64 // the T that was committed with it
 	ends      ends
@@ -158,6 +159,7 @@ func (w *worker) own(since time.Time) error {
 	w.mu.Lock()
 	w.view.state, w.view.next, w.view.through, w.view.partition = "reading", begun.next, begun.through, begun.partition
 	w.view.committed, w.view.err, w.view.tries = -1, nil, 0
+	w.view.rewound = begun.rewound
 	w.view.queue = w.queue
 	w.mu.Unlock()
 	w.s.log.Debug("partition begun", "topic", w.at.topic, "partition", w.at.partition, "offset", begun.next, "epoch", begun.epoch)
