@@ -13,6 +13,45 @@ import (
 	"github.com/sluice-cdc/sluice/testbed"
 )
 
+// mover writes to rows whose slot moves, and knows what should be there.
+type mover struct {
+	*owner
+	r       *rand.Rand
+	version change.Version
+	rows    map[int64]string // the status of each row that is there
+	written int
+	retries int
+}
+
+// write applies so many changes, again and again until the cluster takes them.
+func (m *mover) write(t *testing.T, n int) {
+	t.Helper()
+	var changes []sink.Change
+	for range n {
+		m.version++
+		id, status := m.r.Int64N(40), fmt.Sprint("s", m.r.IntN(4))
+		if _, there := m.rows[id]; there && m.r.IntN(3) == 0 {
+			changes = append(changes, drop(m.table, m.version, order(id, "", "", "")))
+			delete(m.rows, id)
+		} else {
+			changes = append(changes, put(m.table, m.version, order(id, status, "", "", 1, 1)))
+			m.rows[id] = status
+		}
+		m.written++
+	}
+	for try := 0; ; try++ {
+		err := m.try(changes...)
+		if err == nil {
+			return
+		}
+		if change.SeverityOf(err) != change.Retry || try > 1000 {
+			t.Fatal(change.Explain(err))
+		}
+		m.retries++
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // TestSlotThatMoves moves the table's slot from node to node, key by key, while rows change, go and come: nothing is written by half.
 func TestSlotThatMoves(t *testing.T) {
 	if err := testbed.Available(t.Context(), "redis"); err != nil {
@@ -25,43 +64,13 @@ func TestSlotThatMoves(t *testing.T) {
 	for _, n := range nodes {
 		t.Cleanup(func() { n.Stop() })
 	}
-	p := placeOn(t, nodes...)
-	o := indexed(p)
+	m := &mover{owner: indexed(placeOn(t, nodes...)), r: rand.New(rand.NewPCG(7, 7)), version: 10, rows: make(map[int64]string)}
+	m.write(t, 100)
 	moved := make(chan error, 1)
-	r := rand.New(rand.NewPCG(7, 7))
-	rows := make(map[int64]string) // the status of each row that is there
-	version, written, retries := change.Version(10), 0, 0
-	write := func(n int) {
-		var changes []sink.Change
-		for range n {
-			version++
-			id, status := r.Int64N(40), fmt.Sprint("s", r.IntN(4))
-			if _, there := rows[id]; there && r.IntN(3) == 0 {
-				changes = append(changes, drop(o.table, version, order(id, "", "", "")))
-				delete(rows, id)
-			} else {
-				changes = append(changes, put(o.table, version, order(id, status, "", "", 1, 1)))
-				rows[id] = status
-			}
-			written++
-		}
-		for try := 0; ; try++ {
-			err := o.try(changes...)
-			if err == nil {
-				return
-			}
-			if change.SeverityOf(err) != change.Retry || try > 1000 {
-				t.Fatal(change.Explain(err))
-			}
-			retries++
-			time.Sleep(5 * time.Millisecond)
-		}
-	}
-	write(100)
-	for round := range 4 {
+	for range 4 {
 		go func() { moved <- moveSlot(t, nodes, "{src.shop.orders}") }()
 		for done := false; !done; {
-			write(1 + r.IntN(20))
+			m.write(t, 1+m.r.IntN(20))
 			select {
 			case err := <-moved:
 				if err != nil {
@@ -71,43 +80,45 @@ func TestSlotThatMoves(t *testing.T) {
 			default:
 			}
 		}
-		t.Logf("round %d: %d changes, %d retries so far", round, written, retries)
 	}
-	write(20)
-	found := o.scan()
-	want := make(map[string]int)
-	for id, status := range rows {
+	m.write(t, 20)
+	if t.Logf("%d changes, %d retries", m.written, m.retries); m.retries == 0 {
+		t.Error("no write met a move")
+	}
+	m.compare(t, nodes)
+}
+
+// compare holds rows, indexes and stream against what should be there.
+func (m *mover) compare(t *testing.T, nodes []*testbed.RedisServer) {
+	t.Helper()
+	found, want := m.scan(), make(map[string]int)
+	for id, status := range m.rows {
 		if got := found[strconv.FormatInt(id, 10)]; got.Values == nil || got.Values[1].String() != status {
 			t.Errorf("row %d is %v, want %s", id, got.Values, status)
 		}
 		want[status]++
 	}
-	if len(found) != len(rows) {
-		t.Errorf("%d rows, want %d", len(found), len(rows))
+	if len(found) != len(m.rows) {
+		t.Errorf("%d rows, want %d", len(found), len(m.rows))
 	}
-	ask := func(args ...string) string {
-		for _, n := range nodes {
-			if said, err := n.Do(t.Context(), args...); err == nil {
-				return said
+	holds := func(n int, args ...string) {
+		t.Helper()
+		got := "nothing"
+		for _, node := range nodes { // only the one that has the slot answers
+			if said, err := node.Do(t.Context(), args...); err == nil {
+				got = said
 			}
 		}
-		return "nothing"
+		if got != strconv.Itoa(n) {
+			t.Errorf("%v is %s, want %d", args, got, n)
+		}
 	}
 	for i := range 4 {
 		status := fmt.Sprint("s", i)
-		if got := ask("SCARD", "{src.shop.orders}#by_status:"+status); got != strconv.Itoa(want[status]) {
-			t.Errorf("%s rows are in the index %s, want %d", got, status, want[status])
-		}
+		holds(want[status], "SCARD", "{src.shop.orders}#by_status:"+status)
 	}
-	if got := ask("ZCARD", "{src.shop.orders}#near"); got != strconv.Itoa(len(rows)) {
-		t.Errorf("%s rows are in the geo index, want %d", got, len(rows))
-	}
-	if got := ask("XLEN", "{src.shop.orders}#changes"); got != strconv.Itoa(written) {
-		t.Errorf("the stream has %s entries, want %d", got, written)
-	}
-	if retries == 0 {
-		t.Error("no write met the move")
-	}
+	holds(len(m.rows), "ZCARD", "{src.shop.orders}#near")
+	holds(m.written, "XLEN", "{src.shop.orders}#changes")
 }
 
 // moveSlot moves a key's slot to the other of two nodes, a few keys at a time, as redis-cli --cluster reshard does.

@@ -60,7 +60,7 @@ func TestRedisLoss(t *testing.T) {
 	sink := b.start("redis", "sluice-sink-redis", "", []string{"--config", r.config})
 	applied := func() {
 		t.Helper()
-		r.sluice(0, "wait", "--now", "--timeout", "1m")
+		r.sluice(0, "wait", "--now", "--timeout", "2m")
 		eventually(t, time.Minute, "the group's offsets are committed", func() bool { return b.unread("cache") == 0 })
 	}
 	applied()
@@ -104,7 +104,7 @@ func TestRedisEveryType(t *testing.T) {
 	m, _, fill, pairs := typedBed(b)
 	config := b.sourceConfig(m, "")
 	b.source(m, "")
-	b.settled(config, time.Minute)
+	b.settled(config, 3*time.Minute)
 	fill("_made")
 	for _, how := range []struct {
 		nodes int
