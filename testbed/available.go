@@ -36,6 +36,10 @@ var installers = []struct {
 	}},
 	{"elasticsearch", searchInstaller(Elasticsearch)},
 	{"opensearch", searchInstaller(OpenSearch)},
+	{"postgres", func(ctx context.Context, log Log) (string, string, error) {
+		dir, version, err := postgresInstall(ctx, log)
+		return version, dir, err
+	}},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err
