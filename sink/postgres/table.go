@@ -71,7 +71,7 @@ func param(n int, base string) string { return fmt.Sprintf("$%d::%s[]", n, base)
 // rowName is what a written column is called in the rows that are given.
 func rowName(i int) string { return fmt.Sprintf("_n%d", i) }
 
-// given returns FROM's item of the rows that are given, an array a column: the written columns, and then the version.
+// given returns FROM's item of the rows that are given, an array a column: the written columns, the version, and the row's place.
 func (t *table) given() string {
 	var arrays, names []string
 	for i := range t.targets {
@@ -101,7 +101,7 @@ func (t *table) build(s *server) {
 	sets = append(sets, s.origin+"=CASE WHEN "+own+" THEN excluded."+s.origin+" END", s.version+"=excluded."+s.version)
 	names, values = append(names, s.origin, s.version), append(values, fmt.Sprintf("$%d::smallint", len(t.targets)+2), "_v")
 	t.upsert = "INSERT INTO " + t.place.quoted() + " AS _t (" + strings.Join(names, ",") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(values, ",") +
-		" FROM " + t.given() + " ORDER BY _i ON CONFLICT (" + t.quotedKey("") + ") DO UPDATE SET " + strings.Join(sets, ",") +
+		" FROM " + t.given() + " ON CONFLICT (" + t.quotedKey("") + ") DO UPDATE SET " + strings.Join(sets, ",") +
 		" WHERE _t." + s.version + "<excluded." + s.version + " OR NOT " + own
 
 	var arrays, keys, equal []string
