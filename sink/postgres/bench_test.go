@@ -88,4 +88,3 @@ func BenchmarkStaging(b *testing.B) {
 		})
 	}
 }
-

@@ -148,6 +148,7 @@ func (t *table) refuse(c *sink.Change, s *server, why, mend string, cause error)
 func (t *table) altered(s *server, err error) error {
 	return &change.Problem{Kind: change.Poison, Table: t.source, Where: s.where(), Err: err,
 		What: "the target's table " + t.place.String() + " is not what it was at the start",
+		Why:  "rows are written by what the table was when it was looked at",
 		Mend: "undo what was altered, or wait: the table is looked at again when its topic is tried again"}
 }
 

@@ -144,4 +144,3 @@ func problemOf(t testing.TB, err error, kind change.Severity, want ...string) *c
 	}
 	return p
 }
-
