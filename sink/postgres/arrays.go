@@ -13,7 +13,7 @@ func (c *Config) stored(v change.Value, col *change.Column, key bool) change.Val
 	if v.Kind != change.Str || key {
 		return v
 	}
-	if c.ZeroDates == Null && dated(col.Type) && !realDate(v.Bytes) {
+	if c.ZeroDates == ToNull && dated(col.Type) && !realDate(v.Bytes) {
 		return change.Value{}
 	}
 	if c.TextNUL == Remove && bytes.IndexByte(v.Bytes, 0) >= 0 {
@@ -78,7 +78,7 @@ func mendValue(err error, key bool) string {
 	case key:
 		return "mend the key at the source, or set the record aside (on_error: dead_letter)"
 	case err == errDate:
-		return "set zero_dates: null under postgres, mend the date at the source, or set the record aside (on_error: dead_letter)"
+		return "set zero_dates: to_null under postgres, mend the date at the source, or set the record aside (on_error: dead_letter)"
 	}
 	return "set text_nul: remove under postgres, mend the text at the source, or set the record aside (on_error: dead_letter)"
 }

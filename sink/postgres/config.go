@@ -37,7 +37,7 @@ type Config struct {
 	// Triggers is refuse (the default) or accept: a trigger of the target fires again for what the source's has already done.
 	Triggers string `yaml:"triggers"`
 
-	// ZeroDates is refuse (the default) or null: what becomes of a date that PostgreSQL has not, 0000-00-00 or 2026-02-31.
+	// ZeroDates is refuse (the default) or to_null: what becomes of a date that PostgreSQL has not, 0000-00-00 or 2026-02-31.
 	ZeroDates string `yaml:"zero_dates"`
 
 	// TextNUL is refuse (the default) or remove: what becomes of the character NUL in text, which PostgreSQL cannot hold.
@@ -64,7 +64,7 @@ type Config struct {
 const (
 	Refuse = "refuse"
 	Accept = "accept"
-	Null   = "null"
+	ToNull = "to_null"
 	Remove = "remove"
 	JSON   = "json"
 	JSONB  = "jsonb"
@@ -125,7 +125,7 @@ func (c *Config) checkWords(report func(path, problem string)) {
 		words       []string
 	}{
 		{"triggers", c.Triggers, []string{Refuse, Accept}},
-		{"zero_dates", c.ZeroDates, []string{Refuse, Null}},
+		{"zero_dates", c.ZeroDates, []string{Refuse, ToNull}},
 		{"text_nul", c.TextNUL, []string{Refuse, Remove}},
 		{"json", c.JSON, []string{JSON, JSONB}},
 	} {

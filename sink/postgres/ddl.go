@@ -32,7 +32,7 @@ func (c *Config) ownColumns() []string {
 // they get their values from the crawl that the source begins. So is one whose values may become NULL here.
 func (c *Config) columnDefinition(col *change.Column, create bool) string {
 	b := quoteName(col.Name) + " " + c.columnType(col)
-	if col.Nullable || !create || dated(col.Type) && c.ZeroDates == Null {
+	if col.Nullable || !create || dated(col.Type) && c.ZeroDates == ToNull {
 		return b
 	}
 	return b + " NOT NULL"

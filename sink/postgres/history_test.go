@@ -253,13 +253,3 @@ func noDebts(t testing.TB, tg *target.Target) {
 		t.Errorf("the debt of %s %s was not paid", d.Table, d.Key)
 	}
 }
-
-// logsKey returns the key of the first change that was written.
-func (s *teller) logsKey() []byte {
-	for _, log := range s.logs {
-		if len(log) > 0 {
-			return log[0].Key
-		}
-	}
-	return nil
-}

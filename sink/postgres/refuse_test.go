@@ -67,10 +67,10 @@ func TestZeroDatesAndNUL(t *testing.T) {
 	p := newPlace(t)
 	s := newTeller(dates(), 1)
 	s.write(nil, rows[1])
-	problemOf(t, s.deliverPartition(p.opened(), 0, 10), change.Poison, "id=2", "column d", "set zero_dates: null")
+	problemOf(t, s.deliverPartition(p.opened(), 0, 10), change.Poison, "id=2", "column d", "set zero_dates: to_null")
 	p.exec("DROP TABLE $S.dates")
 
-	p.config.ZeroDates, p.config.TextNUL = "null", "remove"
+	p.config.ZeroDates, p.config.TextNUL = "to_null", "remove"
 	tg := p.opened()
 	s = newTeller(dates(), 1)
 	for _, row := range rows {

@@ -82,12 +82,14 @@ func quoteSetting(value string) string {
 
 // sessionSettings are what every session of the sink has: READ COMMITTED, at which a statement that waited for a row sees what
 // became of it; text forms that do not depend on the server's settings; no name found but where it is said to be.
+// What is answered is durable, so a server that answers before is asked not to.
 // All statements look rows up by keys: a plan that reads the table instead comes from a table's statistics that are not there yet.
 func (s *server) sessionSettings() string {
 	return fmt.Sprintf(`SET default_transaction_isolation='read committed'; SET default_transaction_read_only=off; SET client_encoding='UTF8';
 		SET timezone='UTC'; SET datestyle='ISO, YMD'; SET intervalstyle='postgres'; SET extra_float_digits=1; SET bytea_output='hex';
 		SET standard_conforming_strings=on; SET search_path=''; SET lock_timeout=%d; SET statement_timeout=0;
-		SET idle_in_transaction_session_timeout=60000; SET jit=off; SET enable_seqscan=off; SET enable_hashjoin=off; SET enable_mergejoin=off`,
+		SET idle_in_transaction_session_timeout=60000; SET jit=off;
+		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit')='off'; SET enable_seqscan=off; SET enable_hashjoin=off; SET enable_mergejoin=off`,
 		s.config.LockTimeout.Milliseconds())
 }
 

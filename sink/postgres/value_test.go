@@ -165,7 +165,7 @@ func TestStored(t *testing.T) {
 	date, text := change.Column{Type: change.Date}, change.Column{Type: change.Text}
 	zero, nul := change.StringValue("0000-00-00"), change.StringValue("a\x00b\x00")
 	strict, lossy := Default(), Default()
-	lossy.ZeroDates, lossy.TextNUL = Null, Remove
+	lossy.ZeroDates, lossy.TextNUL = ToNull, Remove
 	if !strict.stored(zero, &date, false).Equal(zero) || !strict.stored(nul, &text, false).Equal(nul) {
 		t.Error("a value is changed although nothing says so")
 	}

@@ -136,7 +136,7 @@ func TestPostgresEveryType(t *testing.T) {
 	b.bed.source(b.m, "")
 	b.settled(config, time.Minute)
 	fill("_made")
-	b.more(b.postgresConfig("types", s, "  zero_dates: \"null\"\n  text_nul: remove\n"), "")
+	b.more(b.postgresConfig("types", s, "  zero_dates: to_null\n  text_nul: remove\n"), "")
 	b.sink = b.start("types", "sluice-sink-postgres", "", []string{"--config", b.config})
 	report, found := b.verified(0, "verify")
 	rows := int64(0)
