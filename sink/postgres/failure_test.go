@@ -272,3 +272,39 @@ func TestNoServer(t *testing.T) {
 		t.Errorf("no TLS: %v", err)
 	}
 }
+
+// A try whose answer was given up may still be on its way when the next try of the batch comes, with the same epoch: one of them is
+// done, the other does nothing.
+func TestALateTryOfTheSameOwner(t *testing.T) {
+	p, one := usersPlace(t)
+	two := p.opened()
+	s := newTeller(users("utf8mb4_general_ci"), 1)
+	s.write(nil, user(1, "a", 1, 1))
+	if err := two.Prepare(t.Context(), group, source, []*change.Table{s.table}); err != nil {
+		t.Fatal(err)
+	}
+	_, epoch, _, err := one.Assign(t.Context(), group, s.identity(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.exec("BEGIN", "SELECT FROM $O.progress FOR UPDATE")
+	done := make(chan error, 2)
+	for _, tg := range []*target.Target{one, two} {
+		go func() { done <- tg.Apply(t.Context(), s.batch(0, 0, 1, epoch)) }()
+	}
+	for end := time.Now().Add(10 * time.Second); p.query("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")[0] != "2"; {
+		if time.Now().After(end) {
+			t.Fatal("the two tries do not wait")
+		}
+	}
+	p.exec("COMMIT")
+	var lost *sink.OwnershipLost
+	first, second := <-done, <-done
+	if first == nil {
+		first, second = second, first
+	}
+	if second != nil || !errors.As(first, &lost) {
+		t.Errorf("the two tries gave %v and %v, want one that was done and one that lost", first, second)
+	}
+	same(t, p.query(allUsers), []string{"1|a|1|1"})
+}

@@ -32,5 +32,5 @@ func suitePlace(t testing.TB, spec sinktest.Spec) func() sink.Target {
 }
 
 func TestSuite(t *testing.T) {
-	sinktest.Run(t, sinktest.Options{Uniques: true, New: suitePlace})
+	sinktest.Run(t, sinktest.Options{Uniques: true, Histories: 15, New: suitePlace})
 }
