@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/sink"
@@ -18,8 +19,16 @@ func (t *Target) Check(ctx context.Context, _ string, tables []*change.Table) ([
 		if err := t.checkServer(ctx, c, add); err != nil {
 			return err
 		}
+		if strings.Contains(t.config.Table, "{source}") && len(tables) > 0 {
+			add(sink.Good, "tables are looked at when the sink starts: their names hold the source's, which doctor is not told", "", "")
+			return nil
+		}
 		for _, schema := range tables {
-			if err := t.checkTable(ctx, c, schema, add); err != nil {
+			var wrong *change.Problem
+			err := t.checkTable(ctx, c, schema, add)
+			if errors.As(err, &wrong) { // the other tables are looked at all the same
+				add(sink.Wrong, wrong.Error(), wrong.Why, wrong.Mend)
+			} else if err != nil {
 				return err
 			}
 		}

@@ -64,7 +64,7 @@ postgres:
 // by a comparison of our own; what is then planted is found and repaired; and a replay fills the emptied tables again.
 func TestPostgres(t *testing.T) {
 	needs(t, "mysql-9.7", "postgres")
-	b := &verifyBed{bed: newBed(t), shop: rig.Shop{Database: "shop", Rows: size(20_000, 200_000)}}
+	b := &verifyBed{bed: newBed(t), shop: rig.Shop{Database: "shop", Rows: size(10_000, 200_000)}}
 	if full() {
 		b.bed = realBed(t)
 	}
@@ -81,7 +81,7 @@ func TestPostgres(t *testing.T) {
 	b.sink = b.start("pg", "sluice-sink-postgres", "", []string{"--config", b.config})
 
 	w := &rig.Writer{DB: b.source, Shop: b.shop, Connections: size(8, 32), PerSecond: size(800, 3000), Seed: seed(t)}
-	b.underFire(w, size(8*time.Second, 3*time.Minute), size(1, 10), b.sink)
+	b.underFire(w, size(6*time.Second, 2*time.Minute), size(1, 10), b.sink)
 	t.Logf("%d rows, %d changes, %d kills of the sink", b.shop.Rows, w.Changes(), size(1, 10))
 	b.postgresApplied()
 	b.postgresEqual(conn)
