@@ -38,6 +38,10 @@ var installers = []struct {
 	{"opensearch", searchInstaller(OpenSearch)},
 	{"redis", redisInstaller(Redis)},
 	{"valkey", redisInstaller(Valkey)},
+	{"postgres", func(ctx context.Context, log Log) (string, string, error) {
+		dir, version, err := postgresInstall(ctx, log)
+		return version, dir, err
+	}},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err

@@ -39,7 +39,9 @@ type process struct {
 // child ends, and Go ends and reuses threads as it likes; so the goroutine that
 // starts the child locks its thread and keeps it until the child has ended.
 func runProcess(cmd *exec.Cmd) (*process, error) {
-	cmd.SysProcAttr = childAttributes()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = childAttributes()
+	}
 	child := &process{done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
@@ -85,6 +87,8 @@ type server struct {
 	ports []int
 	// command makes a fresh command for each start.
 	command func() *exec.Cmd
+	// stopSignal ends it in order; 0 is SIGTERM.
+	stopSignal syscall.Signal
 	// ready asks the server itself once; an error means not yet.
 	ready func(ctx context.Context) error
 
@@ -213,12 +217,12 @@ func (s *server) Kill() error {
 	return s.end(syscall.SIGKILL)
 }
 
-// Shutdown ends the server in order (SIGTERM) and waits for its end. The data
+// Shutdown ends the server in order and waits for its end. The data
 // and the port stay for Start.
 func (s *server) Shutdown() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end(syscall.SIGTERM)
+	return s.end(s.orderly())
 }
 
 // Stop ends the server in order and removes its data and its folder. It may be
@@ -229,7 +233,7 @@ func (s *server) Stop() error {
 	if s.gone {
 		return nil
 	}
-	endErr := s.end(syscall.SIGTERM)
+	endErr := s.end(s.orderly())
 	s.gone = true
 	for _, port := range append(s.ports, s.Port) {
 		ReleasePort(port)
@@ -239,6 +243,14 @@ func (s *server) Stop() error {
 		return errors.Join(endErr, fmt.Errorf("remove the folder of %s: %w", s.name, err))
 	}
 	return endErr
+}
+
+// orderly is the signal that ends the server in order.
+func (s *server) orderly() syscall.Signal {
+	if s.stopSignal != 0 {
+		return s.stopSignal
+	}
+	return syscall.SIGTERM
 }
 
 // end must be called with mu held.

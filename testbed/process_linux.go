@@ -16,6 +16,23 @@ func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
+// unprivilegedAttributes is for a server that refuses to run as root. Where this
+// process is root the child gets a user namespace in which it is somebody else,
+// without any of root's capabilities; outside it stays the owner of its files,
+// so neither the cache nor the data has to change hands.
+func unprivilegedAttributes() *syscall.SysProcAttr {
+	attributes := childAttributes()
+	if os.Geteuid() == 0 {
+		attributes.Cloneflags = syscall.CLONE_NEWUSER
+		attributes.UidMappings = []syscall.SysProcIDMap{{ContainerID: unprivilegedID, HostID: 0, Size: 1}}
+		attributes.GidMappings = []syscall.SysProcIDMap{{ContainerID: unprivilegedID, HostID: os.Getegid(), Size: 1}}
+	}
+	return attributes
+}
+
+// unprivilegedID is who the child is to itself: any number but root's.
+const unprivilegedID = 1000
+
 // listens reports whether the process has a socket that listens on the port.
 func listens(pid, port int) bool {
 	inodes := map[string]bool{}

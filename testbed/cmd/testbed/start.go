@@ -53,6 +53,13 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 			return nil, "", err
 		}
 		return redis, redis.Address(), nil
+	case "postgres":
+		postgres, err := testbed.StartPostgres(ctx, testbed.PostgresOptions{Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		progress("users: postgres, app, without a password; database: app; socket: %s", postgres.Socket)
+		return postgres, postgres.URL(), nil
 	case "libfaketime":
 		return nil, "", errors.New("libfaketime is a library and no server; a MySQL started with a movable clock loads it")
 	case "connect":
