@@ -21,6 +21,7 @@ const (
 	stateNotNull      = "23502" // not_null_violation: the progress row, another source's row, or a value
 	stateNoTable      = "42P01" // undefined_table
 	stateNoSchema     = "3F000" // invalid_schema_name
+	stateNoColumn     = "42703" // undefined_column
 	stateDenied       = "42501" // insufficient_privilege
 	stateLockTimeout  = "55P03" // lock_not_available
 	stateDeadlock     = "40P01" // deadlock_detected

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,7 @@ func (t *Target) Scan(ctx context.Context, r sink.Scan, each func(sink.Row) erro
 	if s.sources, err = c.sourceNames(ctx); err != nil {
 		return t.server.problem(err)
 	}
+	s.mine = c.ownRows(s.sources, r.Source)
 	if len(r.Keys) > 0 {
 		err = s.keys(ctx, r.Keys)
 	} else {
@@ -55,6 +57,24 @@ type scanner struct {
 	columns []string
 	each    func(sink.Row) error
 	sources map[int64]string // names by number
+	mine    string           // the condition that leaves out other sources' rows: where several share the table, each has its own
+}
+
+// everyRow is the condition where no other source is known.
+const everyRow = "true"
+
+// ownRows returns the condition that a row is the source's, or nobody's.
+func (s *server) ownRows(names map[int64]string, source string) string {
+	var others []string
+	for _, number := range slices.Sorted(maps.Keys(names)) {
+		if names[number] != source {
+			others = append(others, strconv.FormatInt(number, 10))
+		}
+	}
+	if len(others) == 0 {
+		return everyRow
+	}
+	return "_t." + s.origin + " NOT IN (" + strings.Join(others, ",") + ")"
 }
 
 // list is what is selected: the source's columns, the version and the source's number.
@@ -81,8 +101,8 @@ func (s *scanner) keys(ctx context.Context, keys [][]change.Value) error {
 			arrays, names = append(arrays, param(k+1, s.table.keyColumn(k).base)), append(names, fmt.Sprintf("_k%d", k))
 			equal = append(equal, fmt.Sprintf("_t.%s=_k%d", quoteName(s.table.keyColumn(k).name), k))
 		}
-		text := fmt.Sprintf("SELECT %s FROM unnest(%s) AS _n(%s) JOIN %s AS _t ON %s", s.list(), strings.Join(arrays, ","), strings.Join(names, ","),
-			s.table.place.quoted(), strings.Join(equal, " AND "))
+		text := fmt.Sprintf("SELECT %s FROM unnest(%s) AS _n(%s) JOIN %s AS _t ON %s WHERE %s", s.list(), strings.Join(arrays, ","), strings.Join(names, ","),
+			s.table.place.quoted(), strings.Join(equal, " AND "), s.mine)
 		if _, err := s.read(ctx, statement{text, values[:len(arrays)]}); err != nil {
 			return err
 		}
@@ -93,7 +113,7 @@ func (s *scanner) keys(ctx context.Context, keys [][]change.Value) error {
 func (s *scanner) all(ctx context.Context, after, through []change.Value) error {
 	for {
 		var values [][]byte
-		var conditions []string
+		conditions := []string{s.mine}
 		for _, bound := range []struct {
 			key []change.Value
 			op  string
@@ -111,9 +131,6 @@ func (s *scanner) all(ctx context.Context, after, through []change.Value) error 
 				params = append(params, fmt.Sprintf("$%d::%s", len(values), s.table.keyColumn(k).base))
 			}
 			conditions = append(conditions, "("+s.table.quotedKey("_t.")+")"+bound.op+"("+strings.Join(params, ",")+")")
-		}
-		if len(conditions) == 0 {
-			conditions = []string{"true"}
 		}
 		text := fmt.Sprintf("SELECT %s FROM %s AS _t WHERE %s ORDER BY %s LIMIT %d", s.list(), s.table.place.quoted(), strings.Join(conditions, " AND "),
 			s.table.quotedKey("_t."), scanRows)
@@ -174,10 +191,10 @@ func (t *Target) Shape(_ string, schema *change.Table, values []change.Value, in
 	return append(into, sink.Row{Columns: t.names(schema), Values: shaped}), nil
 }
 
-// Occupied returns the target's tables that hold rows.
+// Occupied returns the target's tables that hold rows of the source, or of none.
 func (t *Target) Occupied(ctx context.Context, source string, tables []*change.Table) (occupied []string, err error) {
-	return occupied, t.eachTable(ctx, source, tables, func(c *session, p place) error {
-		found, err := c.exec(ctx, statement{text: "SELECT FROM " + p.quoted() + " LIMIT 1"})
+	return occupied, t.eachTable(ctx, source, tables, func(c *session, p place, mine string) error {
+		found, err := c.exec(ctx, statement{text: "SELECT FROM " + p.quoted() + " AS _t WHERE " + mine + " LIMIT 1"})
 		if err == nil && len(found[0].rows) > 0 {
 			occupied = append(occupied, p.String())
 		}
@@ -185,15 +202,23 @@ func (t *Target) Occupied(ctx context.Context, source string, tables []*change.T
 	})
 }
 
-// Empty removes all rows of the target's tables, and their debts.
+// Empty removes all rows of the source, and of none, in the target's tables, and their debts.
 func (t *Target) Empty(ctx context.Context, source string, tables []*change.Table) error {
 	if err := t.server.prepareOwn(ctx); err != nil {
 		return err
 	}
-	return t.eachTable(ctx, source, tables, func(c *session, p place) error {
+	return t.eachTable(ctx, source, tables, func(c *session, p place, mine string) error {
+		remove := statement{text: "TRUNCATE TABLE " + p.quoted()}
+		shared, err := c.exec(ctx, statement{text: "SELECT FROM " + p.quoted() + " AS _t WHERE NOT (" + mine + ") LIMIT 1"})
+		if err != nil {
+			return err
+		}
+		if len(shared[0].rows) > 0 {
+			remove.text = "DELETE FROM " + p.quoted() + " AS _t WHERE " + mine
+		}
 		c.open = true
-		_, err := c.exec(ctx, begin, statement{"DELETE FROM " + c.own(debtTable) + " WHERE table_name=$1", [][]byte{[]byte(p.String())}},
-			statement{text: "TRUNCATE TABLE " + p.quoted()}, commit)
+		_, err = c.exec(ctx, begin, statement{"DELETE FROM " + c.own(debtTable) + " WHERE table_name=$1 AND starts_with(topic, $2)",
+			[][]byte{[]byte(p.String()), []byte(source + ".")}}, remove, commit)
 		if c.open = err != nil; c.open {
 			return errors.Join(err, c.rollback())
 		}
@@ -201,15 +226,24 @@ func (t *Target) Empty(ctx context.Context, source string, tables []*change.Tabl
 	})
 }
 
-// eachTable runs f for the target's tables that are there.
-func (t *Target) eachTable(ctx context.Context, source string, tables []*change.Table, f func(c *session, p place) error) error {
+// eachTable runs f for the target's tables that are there, with the condition that a row is not another source's.
+func (t *Target) eachTable(ctx context.Context, source string, tables []*change.Table, f func(c *session, p place, mine string) error) error {
 	return t.server.withSession(ctx, func(c *session) error {
+		names, err := c.sourceNames(ctx)
+		if err != nil && stateOf(err) != stateNoTable && stateOf(err) != stateNoSchema {
+			return err
+		}
+		mine := c.ownRows(names, source)
 		for _, schema := range tables {
 			p, err := t.config.place(source, schema.TableName)
 			if err != nil {
 				return err
 			}
-			if err := f(c, p); err != nil && stateOf(err) != stateNoTable && stateOf(err) != stateNoSchema {
+			err = f(c, p, mine)
+			if stateOf(err) == stateNoColumn { // whose rows they are is not noted
+				err = f(c, p, everyRow)
+			}
+			if err != nil && stateOf(err) != stateNoTable && stateOf(err) != stateNoSchema {
 				return err
 			}
 		}

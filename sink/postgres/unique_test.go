@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/sink"
 	target "github.com/sluice-cdc/sluice/sink/postgres"
 )
 
@@ -196,5 +197,39 @@ func TestAnotherSourcesRow(t *testing.T) {
 		s.write(user(9, "b", 9, 9), nil)
 		s.deliver(t, tg, 10)
 		same(t, p.query(allUsers), []string{"1|a|1|1", "9|b|9|9"})
+	}
+}
+
+// TestSourcesShareATable: what is read back, is there, and is emptied is one source's.
+func TestSourcesShareATable(t *testing.T) {
+	p, tg := usersPlace(t)
+	s := newTeller(users("utf8mb4_bin"), 1)
+	s.write(nil, user(1, "a", 1, 1))
+	s.write(nil, user(2, "b", 2, 1))
+	s.deliver(t, tg, 10)
+	p.exec("INSERT INTO $O.source (id, name) VALUES (77, 'archive')",
+		"INSERT INTO $S.users (id, email, seat, n, _sluice_version, _sluice_source) VALUES (3, 'c', 3, 1, 5, 77), (4, 'd', 4, 1, 5, 0)")
+	read := func(source string, keys ...[]change.Value) (ids []string) {
+		t.Helper()
+		err := tg.Scan(t.Context(), sink.Scan{Source: source, Table: s.table, Keys: keys}, func(r sink.Row) error {
+			ids = append(ids, r.Values[0].String())
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	same(t, read(source), []string{"1", "2", "4"})
+	same(t, read("archive"), []string{"3", "4"})
+	same(t, read(source, []change.Value{change.IntValue(1)}, []change.Value{change.IntValue(3)}), []string{"1"})
+	if err := tg.Empty(t.Context(), source, []*change.Table{s.table}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, read("archive"), []string{"3"})
+	for name, want := range map[string]int{source: 0, "archive": 1} {
+		if occupied, err := tg.Occupied(t.Context(), name, []*change.Table{s.table}); err != nil || len(occupied) != want {
+			t.Errorf("occupied by %s: %v, %v", name, occupied, err)
+		}
 	}
 }
