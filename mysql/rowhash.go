@@ -33,7 +33,7 @@ const nullsPerNumber = 32
 // rowText returns an expression whose value is one text of a row, such that different rows have different texts.
 //
 // First come doubles, of which only their bits are exact, and cheap (as text each costs as much as half a row): two in a point of a fixed length.
-// Among them are short integers, and the numbers that say which columns are NULL. Then the texts, each with a byte behind it that stands in no UTF-8 and in no number.
+// Among them are the numbers that say which columns are NULL. Then the texts, each with a byte behind it that stands in no UTF-8 and in no number.
 // Bytes may hold any; they come last, with their lengths among the texts; the last needs none. What NULL stands for does not matter.
 func rowText(t *change.Table, own []change.Column) (expression string, ok bool) {
 	var nulls, lengths, texts, points, bytes []string
@@ -42,9 +42,6 @@ func rowText(t *change.Table, own []change.Column) (expression string, ok bool) 
 		kind := kindOfText(c)
 		if kind == noText || kind != kindOfText(&t.Columns[i]) {
 			return "", false
-		}
-		if c.Type.Integer() && shortInteger(&t.Columns[i]) {
-			kind = realText
 		}
 		name, nullable := QuoteName(c.Name), t.Columns[i].Nullable
 		if nullable {
@@ -95,12 +92,6 @@ const (
 	realText
 	bytesText
 )
-
-// shortInteger reports whether a double holds every value of the column. What a longer one at the other side may hold beyond becomes
-// another double, though perhaps not its own.
-func shortInteger(c *change.Column) bool {
-	return c.Type.Integer() && c.Type != change.BigInt
-}
 
 func kindOfText(c *change.Column) textKind {
 	switch {
