@@ -20,7 +20,7 @@ import (
 //
 // In the expression a column's name is its value: integers, YEAR and BIT are ints, FLOAT and DOUBLE floats, all else
 // is text in the canonical form of change.Value (DECIMAL too: float(price) or int(count) make numbers of it).
-// NULL is nil: `user_id ?? 0`. Besides expr's own functions there are crc32(text), equal to MySQL's, and s2cell(latitude, longitude,
+// NULL is nil, which equals nothing but nil: `user_id ?? 0`. Besides expr's own functions there are crc32(text), equal to MySQL's, and s2cell(latitude, longitude,
 // level), the number of the S2 cell in which a point lies.
 type Expression struct {
 	text    string
@@ -44,8 +44,13 @@ func Compile(text string, t *change.Table) (*Expression, error) {
 		env[t.Columns[i].Name] = example(&t.Columns[i])
 	}
 	found := &identifiers{table: t}
-	program, err := expr.Compile(text, expr.Env(env), expr.Patch(found), expr.DisableBuiltin("now"),
-		expr.Timezone("UTC"), expr.MaxNodes(expressionNodesMax), crc32Function, cellFunction)
+	options := []expr.Option{expr.Patch(found), expr.DisableBuiltin("now"), expr.Timezone("UTC"), expr.MaxNodes(expressionNodesMax), crc32Function, cellFunction}
+	_, err := expr.Compile(text, append(options, expr.Env(env))...)
+	var program *vm.Program
+	if err == nil {
+		// A program that was compiled with types takes it that no value is nil; with them only what is wrong is found.
+		program, err = expr.Compile(text, append(options, expr.Env(map[string]any{}), expr.AllowUndefinedVariables())...)
+	}
 	switch {
 	case err != nil:
 		return nil, explain(err, text, t)

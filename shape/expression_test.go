@@ -74,6 +74,15 @@ func TestEvalNull(t *testing.T) {
 	if got, err := e.Eval(row); err != nil || got.String() != "none" {
 		t.Errorf("NULL ?? 'none' = %v, %v", got, err)
 	}
+	for text, want := range map[string]int64{"Area == 'x' ? 1 : 2": 2, "Area != 'x' ? 1 : 2": 1, "Area == nil ? 1 : 2": 1, "Area in ['x'] ? 1 : 2": 2, "id == 5 ? 1 : 2": 2} {
+		e, err := Compile(text, drivers())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := e.Eval(row); err != nil || got.Int() != want {
+			t.Errorf("%s of NULL = %v, %v; want %d", text, got, err, want)
+		}
+	}
 	e, err = Compile("lower(Area)", drivers())
 	if err != nil {
 		t.Fatal(err)
