@@ -24,9 +24,9 @@
 //     the page's parallel partitions at once.
 //   - New and Map: at least once. The group's offset passes a change only after the function has returned nil for it, or it went
 //     to the dead letters. After a crash, or when a partition changes hands, the last changes come again, in their order.
-//     Event.ID is the same then. While the process lives, a change for which New's function has returned nil does not come again.
+//     Event.ID is the same then. While the process lives, a change that is done (for Map: whose writes are applied) does not come again.
 //   - InTransaction: exactly once in the tables of that database. What the function does elsewhere is at least once.
-//   - A plain error is tried again, with growing pauses, for ever, and /readyz says so. What [Refuse] returns stops the topic, or,
+//   - A plain error is tried again: a few times at once, then with growing pauses, for ever, and /readyz says so. What [Refuse] returns stops the topic, or,
 //     with on_error: dead_letter, sets that record aside. A change.Problem counts by its kind. A panic ends the process: the
 //     record comes again.
 //   - A misspelt column stops the topic: see [Event.New].

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,14 +136,17 @@ func (m *Mapper) declared() []*change.Table {
 	return tables
 }
 
-// Apply asks the function what the changes of the batch mean, and has the inner target write it. A batch that comes again is asked
-// for again: the state that the function reads may be newer.
+// Apply asks the function what the changes of the batch mean, and has the inner target write it. Of a batch that fails in part,
+// what could be written is, and is not asked for again.
 func (m *Mapper) Apply(ctx context.Context, b *sink.Batch) error {
 	p := m.partitions.of(b)
-	c := &collector{mapper: m, batch: b}
-	err := inOrder(ctx, p.events(b), m.options.parallel(), c.handle)
-	if err == nil {
-		err = c.flush(ctx)
+	c := &collector{mapper: m, batch: b, progress: p}
+	err := inOrder(ctx, p.undone(p.events(b)), m.options.parallel(), c.handle)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if flushErr := c.flush(ctx); err == nil {
+		err = flushErr
 	}
 	if err == nil {
 		p.passed(b)
@@ -152,8 +156,9 @@ func (m *Mapper) Apply(ctx context.Context, b *sink.Batch) error {
 
 // collector gathers the writes of one batch.
 type collector struct {
-	mapper *Mapper
-	batch  *sink.Batch
+	mapper   *Mapper
+	batch    *sink.Batch
+	progress *progress
 
 	flushing sync.Mutex // held while the inner target applies: never twice at once for one partition
 
@@ -212,7 +217,7 @@ func (c *collector) add(ctx context.Context, w written, count int) error {
 	return nil
 }
 
-// flush applies what was collected, one table after the other. The order among tables and calls does not matter: versions decide.
+// flush applies what was collected. What could not be applied stays collected.
 func (c *collector) flush(ctx context.Context) error {
 	c.flushing.Lock()
 	defer c.flushing.Unlock()
@@ -220,13 +225,27 @@ func (c *collector) flush(ctx context.Context) error {
 	pending := c.pending
 	c.pending, c.count = nil, 0
 	c.mu.Unlock()
-	slices.SortFunc(pending, func(a, b written) int { return int(a.event.change.Offset - b.event.change.Offset) })
+	slices.SortFunc(pending, func(a, b written) int { return cmp.Compare(a.event.change.Offset, b.event.change.Offset) })
+	if err := c.apply(ctx, pending); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.pending = append(pending, c.pending...)
+		return err
+	}
+	for _, w := range pending {
+		c.progress.did(w.event.change.Offset)
+	}
+	return nil
+}
+
+// apply applies the writes, one table after the other. The order among tables and calls does not matter: versions decide.
+func (c *collector) apply(ctx context.Context, writes []written) error {
 	for _, t := range c.mapper.tables {
 		b := *c.batch
 		// A batch is of one topic, so of one table: the inner target may keep things by it.
 		b.Topic = b.Source + "." + t.of.String()
 		b.Changes, b.Bytes = nil, 0
-		for _, w := range pending {
+		for _, w := range writes {
 			b.Changes = append(b.Changes, w.changes[t]...)
 		}
 		for i := range b.Changes {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -13,30 +15,28 @@ import (
 	"github.com/sluice-cdc/sluice/sink/sinktest"
 )
 
-// same is a Mapper that writes each row as it is.
+// same is a Mapper that writes each row as it is. It gets to know the tables when it is prepared for them.
 type same struct {
-	sink.Target
+	*Mapper
 	sink.Scanner
+}
+
+func (s *same) Prepare(_ context.Context, _, _ string, tables []*change.Table) error {
+	for _, t := range tables {
+		s.tables = append(s.tables, &Table{of: t})
+	}
+	return nil
+}
+
+func (s *same) tableOf(of *change.Table) *Table {
+	return s.tables[slices.IndexFunc(s.tables, func(t *Table) bool { return t.of == of })]
 }
 
 // mapSame maps each table to itself.
 func mapSame(inner *memory.Plain) sink.Target {
-	var m *Mapper
-	var mu sync.Mutex
-	tableOf := func(of *change.Table) *Table {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, t := range m.tables {
-			if t.of == of {
-				return t
-			}
-		}
-		t := &Table{of: of}
-		m.tables = append(m.tables[:len(m.tables):len(m.tables)], t)
-		return t
-	}
+	s := &same{Scanner: inner}
 	target, err := Map(inner, func(_ context.Context, e *Event) ([]Write, error) {
-		t := tableOf(e.change.Table)
+		t := s.tableOf(e.change.Table)
 		r := Row{}
 		if e.Deleted() {
 			for i, k := range t.of.Key {
@@ -52,8 +52,8 @@ func mapSame(inner *memory.Plain) sink.Target {
 	if err != nil {
 		panic(err)
 	}
-	m = target.(*Mapper)
-	return same{m, inner}
+	s.Mapper = target.(*Mapper)
+	return s
 }
 
 // TestSuite: a function that writes each row as it is makes of a target that keeps versions another that passes the suite.
@@ -146,5 +146,56 @@ func TestManyWrites(t *testing.T) {
 	}
 	if err := m.Apply(t.Context(), batch(0, 20, changes...)); err != nil || store.Rows(docs.of.TableName) != 20_000 {
 		t.Errorf("%v, %d rows, want 20000", err, store.Rows(docs.of.TableName))
+	}
+}
+
+// failing fails now and then, before or after it has written.
+type failing struct {
+	*memory.Plain
+	calls atomic.Int64
+}
+
+func (f *failing) Apply(ctx context.Context, b *sink.Batch) error {
+	away := &change.Problem{Kind: change.Retry, What: "away"}
+	switch f.calls.Add(1) % 4 {
+	case 1:
+		return away
+	case 2:
+		f.Plain.Apply(ctx, b)
+		return away
+	}
+	return f.Plain.Apply(ctx, b)
+}
+
+// TestFlaky: a service and a target that fail now and then; each try goes further, and nothing is lost of what was collected.
+func TestFlaky(t *testing.T) {
+	store := memory.NewStore(memory.Config{})
+	var asked atomic.Int64
+	m, err := Map(&failing{Plain: store.OpenPlain()}, func(_ context.Context, e *Event) ([]Write, error) {
+		if rand.IntN(3) == 0 {
+			return nil, errors.New("busy")
+		}
+		asked.Add(1)
+		var w []Write
+		for i := range 100 {
+			w = append(w, Put(docs, Row{"user": fmt.Sprintf("%s-%d", e.Key("id"), i)}))
+		}
+		return w, nil
+	}, []*Table{docs}, MapOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []sink.Change
+	for id := range int64(200) {
+		changes = append(changes, of(change.Create, id, id, nil, row(id, "a")))
+	}
+	tries := 1
+	for ; m.Apply(t.Context(), batch(0, 200, changes...)) != nil; tries++ {
+		if tries == 30 {
+			t.Fatal("not done after 30 tries")
+		}
+	}
+	if n := store.Rows(docs.of.TableName); n != 200*100 || asked.Load() > 600 {
+		t.Errorf("%d rows after %d tries, %d asked; want 20000", n, tries, asked.Load())
 	}
 }

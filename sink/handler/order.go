@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/sink"
@@ -70,10 +71,36 @@ func (r *round) run(ctx context.Context, chain []*Event, do Func) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := judge(e, do(ctx, e)); err != nil {
+		err := judge(e, do(ctx, e))
+		for tries := range triesAtOnce {
+			if err == nil || change.SeverityOf(err) != change.Retry || r.hopeless() || !sleep(ctx, firstPause<<tries) {
+				break
+			}
+			err = judge(e, do(ctx, e))
+		}
+		if err != nil {
 			r.note(err)
 			return
 		}
+	}
+}
+
+// An event that failed is tried again at once so often, with a pause that doubles: a service that fails now and then must not hold up
+// the whole batch. After that the runtime tries the batch again, with growing pauses.
+const (
+	triesAtOnce = 3
+	firstPause  = 50 * time.Millisecond
+)
+
+// sleep returns false where ctx ended before the time was up.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

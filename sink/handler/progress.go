@@ -38,20 +38,32 @@ func (t *Transaction) there(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// make makes the tables where they are missing, once.
 func (t *Transaction) make(ctx context.Context) error {
+	t.creating.Lock()
+	defer t.creating.Unlock()
+	if t.created {
+		return nil
+	}
 	there, err := t.there(ctx)
-	if err != nil || there {
+	if err != nil {
 		return err
 	}
-	statement := fmt.Sprintf(progressDDL, t.progress())
-	if _, err := t.db.ExecContext(ctx, statement); err != nil {
-		p := t.failed(ctx, "make the progress table", err)
-		var problem *change.Problem
-		if errors.As(p, &problem) {
-			problem.Mend = statement + ";"
-		}
-		return p
+	statements := slices.Clone(t.options.Create)
+	if !there {
+		statements = append(statements, fmt.Sprintf(progressDDL, t.progress()))
 	}
+	for _, statement := range statements {
+		if _, err := t.db.ExecContext(ctx, statement); err != nil {
+			err = t.failed(ctx, "make a table", err)
+			var problem *change.Problem
+			if errors.As(err, &problem) {
+				problem.Mend = statement + ";"
+			}
+			return err
+		}
+	}
+	t.created = true
 	return nil
 }
 

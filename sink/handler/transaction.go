@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,9 @@ type TransactionOptions struct {
 	// beginning refuses while they hold rows. Without any there is no replay from the beginning.
 	Results []string
 
+	// Create are statements that make the tables where they are missing (CREATE TABLE IF NOT EXISTS). They run before the first batch.
+	Create []string
+
 	// StateOnly is as in Options.
 	StateOnly bool
 }
@@ -43,6 +47,8 @@ type Transaction struct {
 	fn         TransactionFunc
 	options    TransactionOptions
 	partitions partitions
+	creating   sync.Mutex // guards created, and is held while tables are made
+	created    bool
 	group      atomic.Pointer[string] // whose positions were asked for last: commands do before they empty
 }
 

@@ -159,7 +159,6 @@ func TestTransactionSuite(t *testing.T) {
 func counter(t *testing.T) (db *sql.DB, target *Transaction, epoch int64) {
 	t.Helper()
 	db = open(t, newDatabase(t))
-	must(t, db, "CREATE TABLE counted (k BIGINT PRIMARY KEY, n BIGINT NOT NULL)")
 	target = InTransaction(db, func(ctx context.Context, tx *sql.Tx, batch []*Event) error {
 		for _, e := range batch {
 			if e.New("status").String() == "bad" {
@@ -173,7 +172,7 @@ func counter(t *testing.T) (db *sql.DB, target *Transaction, epoch int64) {
 			}
 		}
 		return nil
-	}, TransactionOptions{Results: []string{"counted"}})
+	}, TransactionOptions{Results: []string{"counted"}, Create: []string{"CREATE TABLE IF NOT EXISTS counted (k BIGINT PRIMARY KEY, n BIGINT NOT NULL)"}})
 	t.Cleanup(func() { target.Close() })
 	_, epoch, _, err := target.Assign(t.Context(), "g", part)
 	if err != nil {
