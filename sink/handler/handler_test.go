@@ -194,6 +194,20 @@ func TestManyFailuresEndTheRound(t *testing.T) {
 	}
 }
 
+// TestTriedAtOnce: a service that fails now and then holds nothing up.
+func TestTriedAtOnce(t *testing.T) {
+	calls := 0
+	target := New(func(context.Context, *Event) error {
+		if calls++; calls < 3 {
+			return errors.New("busy")
+		}
+		return nil
+	}, Options{Parallel: 2})
+	if err := target.Apply(t.Context(), batch(0, 1, of(change.Create, 0, 1, nil, row(1, "a")))); err != nil || calls != 3 {
+		t.Errorf("%v after %d calls, want three", err, calls)
+	}
+}
+
 func TestShutdown(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	target := New(func(ctx context.Context, _ *Event) error {

@@ -167,6 +167,41 @@ func (f *failing) Apply(ctx context.Context, b *sink.Batch) error {
 	return f.Plain.Apply(ctx, b)
 }
 
+// once fails the first time.
+type once struct {
+	*memory.Plain
+	calls atomic.Int64
+}
+
+func (o *once) Apply(ctx context.Context, b *sink.Batch) error {
+	if o.calls.Add(1) == 1 {
+		return &change.Problem{Kind: change.Retry, What: "away"}
+	}
+	return o.Plain.Apply(ctx, b)
+}
+
+// TestCollectedIsKept: what other events had collected when the target failed in the middle of a batch is written all the same.
+func TestCollectedIsKept(t *testing.T) {
+	store := memory.NewStore(memory.Config{})
+	m, err := Map(&once{Plain: store.OpenPlain()}, func(_ context.Context, e *Event) ([]Write, error) {
+		var w []Write
+		for i := range 1000 {
+			w = append(w, Put(docs, Row{"user": fmt.Sprintf("%s-%d", e.Key("id"), i)}))
+		}
+		return w, nil
+	}, []*Table{docs}, MapOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []sink.Change
+	for id := range int64(20) {
+		changes = append(changes, of(change.Create, id, id, nil, row(id, "a")))
+	}
+	if err := m.Apply(t.Context(), batch(0, 20, changes...)); err != nil || store.Rows(docs.of.TableName) != 20_000 {
+		t.Errorf("%v, %d rows, want 20000", err, store.Rows(docs.of.TableName))
+	}
+}
+
 // TestFlaky: a service and a target that fail now and then; each try goes further, and nothing is lost of what was collected.
 func TestFlaky(t *testing.T) {
 	store := memory.NewStore(memory.Config{})

@@ -293,7 +293,6 @@ type receiver struct {
 	mu    sync.Mutex // guards the following
 	ids   map[string]bool
 	calls int
-	users map[string]bool // missing fields show here
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
