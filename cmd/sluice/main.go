@@ -32,7 +32,7 @@ func main() {
 		Use: "sluice", Short: "change data capture from MySQL through Kafka to anywhere", Version: source.Version,
 		SilenceErrors: true, SilenceUsage: true,
 	}
-	root.AddCommand(crawlCommand(), statusCommand(), tailCommand(), schemaCommand(), demoCommand(),
+	root.AddCommand(crawlCommand(), statusCommand(), tailCommand(), schemaCommand(), demoCommand(), initCommand(),
 		delegate("doctor", "look at everything that a source or sink depends on", true),
 		delegate("verify", "hold every row of a sink's target against its source, while writes go on", false),
 		delegate("repair", "have the source publish anew what differs in a sink's target, and look at it again", false),

@@ -43,7 +43,23 @@ type Config struct {
 
 	// Routes say to which shard a row goes; they stand beside this block in the configuration.
 	Routes []route.Spec `yaml:"-"`
+
+	// Router places rows in place of Routes, in a program of one's own: see Router.
+	Router *Router `yaml:"-"`
 }
+
+// Router places rows by a function. Name stands in the tables' fingerprint: one that places rows otherwise needs another.
+type Router struct {
+	Name string
+
+	// Place names the shard of a row, or is EveryShard. It must be pure: the same row gives the same shard in every process and for
+	// ever, because where a row stood is asked of its before image. An error refuses the row. The row's values are by column of the
+	// table; it is never called with less than a whole row.
+	Place func(t *change.Table, row []change.Value) (shard string, err error)
+}
+
+// EveryShard is what a Router returns for a row that is kept in each shard.
+const EveryShard = "*"
 
 // Shard is one server, or one database of it.
 type Shard struct {
@@ -106,6 +122,9 @@ func (c Config) check() error {
 	}
 	if c.Connections < 0 {
 		wrong("mysql: connections %d: want 1 or more", c.Connections)
+	}
+	if r := c.Router; r != nil && (r.Name == "" || r.Place == nil || len(c.Routes) > 0) {
+		wrong("mysql: a Router needs a Name and a Place, and stands in place of routes")
 	}
 	for i, spec := range c.Routes {
 		if err := spec.Check(names); err != nil {

@@ -27,6 +27,56 @@ func planTable(t testing.TB, by string) *table {
 	return &table{source: schema.TableName, schema: schema, placement: place}
 }
 
+// routedTable is planTable with a function in place of the route.
+func routedTable(t testing.TB, name string) *table {
+	tab := planTable(t, "shard")
+	config := Config{Router: &Router{Name: name, Place: func(of *change.Table, row []change.Value) (string, error) {
+		v := row[of.Column("shard")]
+		if v.IsNull() {
+			return "", fmt.Errorf("no shard")
+		}
+		return fmt.Sprint("s", v.Int()), nil
+	}}}
+	for i := range 3 {
+		config.Shards = append(config.Shards, Shard{Name: fmt.Sprint("s", i)})
+	}
+	var err error
+	if tab.placement, err = newPlacement(config, tab.schema); err != nil {
+		t.Fatal(err)
+	}
+	return tab
+}
+
+func TestRouterRefuses(t *testing.T) {
+	for name, c := range map[string]sink.Change{
+		"its own error":           {Op: change.Create, Offset: 7, After: []change.Value{change.IntValue(1), {}}},
+		"a shard that is not one": planChange(change.Create, 7, -1, 9, true),
+	} {
+		_, err := plan(routedTable(t, "by shard"), []sink.Change{c}, make([]int64, 3))
+		if change.SeverityOf(err) != change.Poison || !strings.Contains(err.Error(), "router by shard") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	one, another := routedTable(t, "one").placement, routedTable(t, "another").placement
+	if config := (Config{Shards: []Shard{{Name: "s0"}}}); one.fingerprint(config) == another.fingerprint(config) {
+		t.Error("the router's name is not the fingerprint")
+	}
+	good := Config{Shards: []Shard{{Name: "s0", Database: "d"}}, Router: &Router{Name: "x", Place: func(*change.Table, []change.Value) (string, error) { return EveryShard, nil }}}.withDefaults()
+	if err := good.check(); err != nil {
+		t.Error(err)
+	}
+	for name, with := range map[string]func(*Config){
+		"no name": func(c *Config) { c.Router = &Router{Place: good.Router.Place} }, "no function": func(c *Config) { c.Router = &Router{Name: "x"} },
+		"routes too": func(c *Config) { c.Routes = []route.Spec{{Table: "d.t", Rule: route.RuleSpec{Name: "all"}}} },
+	} {
+		c := good
+		with(&c)
+		if err := c.check(); err == nil || !strings.Contains(err.Error(), "Router needs a Name") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func planRow(id, shard int) []change.Value {
 	return []change.Value{change.IntValue(int64(id)), change.IntValue(int64(shard))}
 }
@@ -108,6 +158,15 @@ func TestPlan(t *testing.T) {
 			}
 			if got := describePlan(works); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if test.by != "shard" {
+				return
+			}
+			if works, err = plan(routedTable(t, "by shard"), test.changes, done); err != nil {
+				t.Fatal(err)
+			}
+			if got := describePlan(works); got != test.want {
+				t.Errorf("by a router: got %q, want %q", got, test.want)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/route"
 	"github.com/sluice-cdc/sluice/sink"
+	target "github.com/sluice-cdc/sluice/sink/mysql"
 	"github.com/sluice-cdc/sluice/sink/sinktest"
 )
 
@@ -14,6 +15,10 @@ import (
 func suitePlace(t testing.TB, spec sinktest.Spec, shards int, routes ...route.Spec) func() sink.Target {
 	p := newPlace(t, shards)
 	p.config.Routes = routes
+	return p.forSuite(t, spec)
+}
+
+func (p *place) forSuite(t testing.TB, spec sinktest.Spec) func() sink.Target {
 	p.config.Unique = make(map[string][]string)
 	for _, table := range spec.Tables {
 		p.config.Unique[table.String()] = []string{"*"}
@@ -57,4 +62,19 @@ func TestSuiteSharded(t *testing.T) {
 	}
 	sinktest.Run(t, sinktest.Options{Histories: 8, Without: without(),
 		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 3, routes...) }})
+}
+
+// TestSuiteOfRouter has a function place the rows.
+func TestSuiteOfRouter(t *testing.T) {
+	router := &target.Router{Name: "by a", Place: func(of *change.Table, row []change.Value) (string, error) {
+		if i := of.Column("a"); i >= 0 && !row[i].IsNull() {
+			return []string{"s0", "s1", "s2"}[row[i].Int()%3], nil
+		}
+		return "s1", nil
+	}}
+	sinktest.Run(t, sinktest.Options{Histories: 3, Without: without(), New: func(t testing.TB, spec sinktest.Spec) func() sink.Target {
+		p := newPlace(t, 3)
+		p.config.Router = router
+		return p.forSuite(t, spec)
+	}})
 }

@@ -20,7 +20,7 @@ func (t *Target) Sums(ctx context.Context, r sink.Scan) ([]sink.RowSum, error) {
 	}
 	whole := -1 // the shard that should have all rows
 	if len(tab.shards) > 1 {
-		if tab.placement.by != nil {
+		if tab.placement.spread() {
 			return nil, fmt.Errorf("rows of %s are spread over shards: %w", r.Table, errors.ErrUnsupported)
 		}
 		if whole, err = tab.placement.shard(nil); err != nil {

@@ -33,12 +33,18 @@ type placement struct {
 	rule  route.Rule
 	keyed bool // the primary key alone decides: no row ever moves
 	count int  // of shards
+	of    *change.Table
+	place *Router // in place of by and rule's Shard; nil: none
+	names []string
 
 	columns []string // of the table, for Shape
 }
 
 func newPlacement(config Config, t *change.Table) (placement, error) {
 	names := config.shardNames()
+	if r := config.Router; r != nil {
+		return placement{rule: routed{r.Name}, count: len(names), of: t, place: r, names: names}, nil
+	}
 	spec, err := route.Find(config.Routes, t.TableName, names)
 	if err != nil {
 		return placement{}, routeProblem(t, err, "add a route for the table, or leave its topic out")
@@ -71,6 +77,9 @@ func (p *placement) fingerprint(config Config) string {
 
 // shard returns where a row belongs: a shard's index or route.All.
 func (p *placement) shard(row []change.Value) (int, error) {
+	if p.place != nil {
+		return p.routed(row)
+	}
 	if p.by == nil {
 		return p.rule.Shard(change.Value{})
 	}
@@ -80,6 +89,34 @@ func (p *placement) shard(row []change.Value) (int, error) {
 	}
 	return p.rule.Shard(v)
 }
+
+// routed asks the Router.
+func (p *placement) routed(row []change.Value) (int, error) {
+	name, err := p.place.Place(p.of, row)
+	if err != nil {
+		return 0, err
+	}
+	if name == EveryShard {
+		return route.All, nil
+	}
+	at := slices.Index(p.names, name)
+	if at < 0 {
+		return 0, fmt.Errorf("the router says shard %q: want one of %s, or %q", name, strings.Join(p.names, ", "), EveryShard)
+	}
+	return at, nil
+}
+
+// spread reports whether the rows' values decide where they are.
+func (p *placement) spread() bool { return p.by != nil || p.place != nil }
+
+// routed is the rule of a Router: it has a name for fingerprints and errors; the Router is asked with the whole row.
+type routed struct{ name string }
+
+func (r routed) Shard(change.Value) (int, error) {
+	return 0, fmt.Errorf("the router %s is asked with a whole row", r.name)
+}
+
+func (r routed) String() string { return "router " + r.name }
 
 // shardTable is the table in one shard, with the parts of its statements that no row changes.
 type shardTable struct {

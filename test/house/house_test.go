@@ -33,6 +33,7 @@ var layers = [][]string{
 	{"sink/"}, // the targets: one folder each
 	{"verify"},
 	{"sink/run"},
+	{"sink/handler"}, // no target, but what makes one of a user's function, and a program of it
 	{"tower"},
 	{"testbed"}, // tests and the demo only: see onlyTests
 	{"cmd", "test", "examples"},
