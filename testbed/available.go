@@ -36,6 +36,10 @@ var installers = []struct {
 	}},
 	{"elasticsearch", searchInstaller(Elasticsearch)},
 	{"opensearch", searchInstaller(OpenSearch)},
+	{"mongo-java-server", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := mongoInstall(ctx, log)
+		return mongoVersion, dir, needsJava(err)
+	}},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err

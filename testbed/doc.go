@@ -1,6 +1,7 @@
 // Package testbed fetches real servers into a cache folder and runs as many of
 // each at once as a test asks for: MySQL, MariaDB, Apache Kafka, a schema
-// registry, Kafka Connect with Debezium's JDBC sink, Elasticsearch and OpenSearch.
+// registry, Kafka Connect with Debezium's JDBC sink, Elasticsearch and OpenSearch,
+// and in place of a MongoDB, which no registry has, mongo-java-server.
 //
 // It needs no container engine and no root, installs nothing on the host and
 // leaves the host's services and package state alone. What it fetches comes

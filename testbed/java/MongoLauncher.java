@@ -1,0 +1,42 @@
+import de.bwaldvogel.mongo.MongoBackend;
+import de.bwaldvogel.mongo.MongoServer;
+import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import org.h2.mvstore.MVStore;
+
+/**
+ * Starts a mongo-java-server: DATA ADDRESS PORT READY. Its documents are in the file DATA, where a write
+ * is 100 ms after its answer: only an orderly end loses nothing. READY is written, with its process id, when it listens.
+ */
+public class MongoLauncher {
+    /** Today's drivers refuse the versions that the server knows; this is the oldest one that they take. */
+    static final MongoVersion VERSION = new MongoVersion() {
+        @Override
+        public List<Integer> getVersionArray() {
+            return List.of(4, 4, 0);
+        }
+
+        @Override
+        public int getWireVersion() {
+            return 9;
+        }
+    };
+
+    public static void main(String[] args) throws Exception {
+        MVStore store = new MVStore.Builder().fileName(args[0]).open();
+        store.setAutoCommitDelay(100);
+        MongoBackend backend = new H2Backend(store).version(VERSION);
+        MongoServer server = new MongoServer(backend);
+        server.bind(args[1], Integer.parseInt(args[2]));
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            server.shutdownNow();
+            backend.close();
+        }));
+        Files.writeString(Path.of(args[3]), Long.toString(ProcessHandle.current().pid()));
+        new CountDownLatch(1).await();
+    }
+}
