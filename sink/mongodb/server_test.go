@@ -91,7 +91,7 @@ func newPlace(t testing.TB) *place {
 func placeOn(t testing.TB, server *testbed.Mongo) *place {
 	t.Helper()
 	p := &place{t: t, config: mongodb.Default()}
-	p.config.URI, p.config.Database, p.config.Timeout = server.URI(), fmt.Sprintf("p%d", places.Add(1)), 20*time.Second
+	p.config.URI, p.config.Database, p.config.Timeout = server.URI(), fmt.Sprintf("p%d", places.Add(1)), time.Minute
 	client, err := mongo.Connect(options.Client().ApplyURI(server.URI()).SetServerSelectionTimeout(20 * time.Second))
 	if err != nil {
 		t.Fatal(err)
