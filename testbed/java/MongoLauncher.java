@@ -2,10 +2,13 @@ import de.bwaldvogel.mongo.MongoBackend;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
 import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.h2.mvstore.MVStore;
 
 /**
@@ -26,17 +29,33 @@ public class MongoLauncher {
         }
     };
 
+    /** Every command holds the reader's side. The server's own end would cut commands off between a document and its index. */
+    static final ReentrantReadWriteLock COMMANDS = new ReentrantReadWriteLock();
+
     public static void main(String[] args) throws Exception {
         MVStore store = new MVStore.Builder().fileName(args[0]).open();
         store.setAutoCommitDelay(100);
         MongoBackend backend = new H2Backend(store).version(VERSION);
-        MongoServer server = new MongoServer(backend);
+        MongoServer server = new MongoServer(guarded(backend));
         server.bind(args[1], Integer.parseInt(args[2]));
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            server.shutdownNow();
+            COMMANDS.writeLock().lock(); // for ever
             backend.close();
         }));
         Files.writeString(Path.of(args[3]), Long.toString(ProcessHandle.current().pid()));
         new CountDownLatch(1).await();
+    }
+
+    static MongoBackend guarded(MongoBackend backend) {
+        return (MongoBackend) Proxy.newProxyInstance(MongoLauncher.class.getClassLoader(), new Class<?>[] {MongoBackend.class}, (proxy, method, values) -> {
+            COMMANDS.readLock().lock();
+            try {
+                return method.invoke(backend, values);
+            } catch (InvocationTargetException e) {
+                throw e.getCause();
+            } finally {
+                COMMANDS.readLock().unlock();
+            }
+        });
     }
 }
