@@ -37,7 +37,9 @@ type MongoOptions struct {
 // Mongo is a running mongo-java-server: a server that speaks MongoDB's protocol
 // and answers with its error codes. It is no mongod: it has no replication, no
 // transactions, no update pipelines, no collations and no accounts, and what it
-// has acknowledged may be lost by Kill, not by Shutdown.
+// has acknowledged may be lost by Kill, not by Shutdown. After a start on old data
+// it may not find by _id the documents whose _id is an embedded document (its index
+// compares what Java makes of them), and then takes such a document twice.
 type Mongo struct {
 	*server
 
