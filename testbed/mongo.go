@@ -28,6 +28,10 @@ var mongoProject = mavenProject{
 type MongoOptions struct {
 	// HeapMB bounds the Java heap, in megabytes; default 256.
 	HeapMB int
+	// Keep has it keep its documents in a file: what it has acknowledged is lost
+	// by Kill, not by Shutdown. Then it does not always find by _id a document
+	// whose _id is an embedded one, and takes such a document twice.
+	Keep bool
 	// Dir is the folder in which the instance's folder is made; default the
 	// system's temp folder.
 	Dir string
@@ -36,10 +40,8 @@ type MongoOptions struct {
 
 // Mongo is a running mongo-java-server: a server that speaks MongoDB's protocol
 // and answers with its error codes. It is no mongod: it has no replication, no
-// transactions, no update pipelines, no collations and no accounts, and what it
-// has acknowledged may be lost by Kill, not by Shutdown. After a start on old data
-// it may not find by _id the documents whose _id is an embedded document (its index
-// compares what Java makes of them), and then takes such a document twice.
+// transactions, no update pipelines, no collations and no accounts, and an end
+// loses what it holds: see MongoOptions.Keep.
 type Mongo struct {
 	*server
 
@@ -97,11 +99,14 @@ func (s *Mongo) prepare(home string, o MongoOptions) error {
 	if heap == 0 {
 		heap = mongoHeapDefault
 	}
-	ready := filepath.Join(s.dir, "ready")
+	ready, data := filepath.Join(s.dir, "ready"), "memory"
+	if o.Keep {
+		data = filepath.Join(s.dir, "data")
+	}
 	s.command = func() *exec.Cmd {
 		return exec.Command(java, fmt.Sprintf("-Xmx%dm", heap), "-XX:+ExitOnOutOfMemoryError", "-Djava.io.tmpdir="+s.dir,
 			"-cp", filepath.Join(home, "classes")+string(os.PathListSeparator)+filepath.Join(home, "lib", "*"),
-			"MongoLauncher", filepath.Join(s.dir, "data"), s.ip(), strconv.Itoa(s.Port), ready)
+			"MongoLauncher", data, s.ip(), strconv.Itoa(s.Port), ready)
 	}
 	// Only its own process writes its id there, once it listens; who answers on the port may be another.
 	s.ready = func(context.Context) error {

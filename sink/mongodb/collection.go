@@ -33,14 +33,10 @@ func (o owner) sameTable(p owner) bool {
 }
 
 // marker is the document of a collection that says whose it is. It counts as deleted, so what hides tombstones hides it too. No
-// row has its _id: an embedded document is a key of several columns.
+// row has its _id: no key is an ObjectId.
 type marker struct {
-	ID     markerID `bson:"_id"`
-	Sluice mark     `bson:"_sluice"`
-}
-
-type markerID struct {
-	Sluice string `bson:"_sluice"`
+	ID     bson.ObjectID `bson:"_id"`
+	Sluice mark          `bson:"_sluice"`
 }
 
 type mark struct {
@@ -49,7 +45,7 @@ type mark struct {
 	Owner   owner         `bson:"owner"`
 }
 
-var theMarker = markerID{"collection"}
+var theMarker = bson.ObjectID([]byte("sluice-table"))
 
 // look returns a collection's marker, nil where there is none.
 func (t *Target) look(ctx context.Context, db *mongo.Database, name string) (*mark, error) {

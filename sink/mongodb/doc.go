@@ -14,7 +14,7 @@
 // # Collections
 //
 // A collection's name is the config's pattern; "$" and "%" in it are written %24 and %25, and a name too long for the server ends in a
-// hash. The document with the _id {_sluice: "collection"} says what the collection holds: source, database, table, key, and the forms
+// hash. The document whose _id is the ObjectId of the bytes "sluice-table" says what the collection holds: source, database, table, key, and the forms
 // of dates and JSON. A collection that says something else is refused, and so is one that has documents and does not say. After each
 // batch the target looks whether that document is still there: a server that lost the collection makes another by itself, which
 // would show only the rows that changed since. The collection sluice.collections lists all that Sluice made, for the same look at the start.

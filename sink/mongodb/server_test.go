@@ -66,7 +66,7 @@ func serverOf(t testing.TB) *testbed.Mongo {
 func ownServer(t testing.TB) *testbed.Mongo {
 	t.Helper()
 	serverOf(t) // skips where none can be had
-	s, err := testbed.StartMongo(t.Context(), testbed.MongoOptions{HeapMB: 128})
+	s, err := testbed.StartMongo(t.Context(), testbed.MongoOptions{HeapMB: 128, Keep: true})
 	if err != nil {
 		t.Fatal(err)
 	}

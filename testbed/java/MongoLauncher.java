@@ -2,6 +2,7 @@ import de.bwaldvogel.mongo.MongoBackend;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
 import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.nio.file.Files;
@@ -12,8 +13,8 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
 import org.h2.mvstore.MVStore;
 
 /**
- * Starts a mongo-java-server: DATA ADDRESS PORT READY. Its documents are in the file DATA, where a write
- * is 100 ms after its answer: only an orderly end loses nothing. READY is written, with its process id, when it listens.
+ * Starts a mongo-java-server: DATA ADDRESS PORT READY. Its documents are in memory where DATA is
+ * "memory", else in the file DATA, where a write is 100 ms after its answer: only an orderly end loses nothing. READY is written, with its process id, when it listens.
  */
 public class MongoLauncher {
     /** Today's drivers refuse the versions that the server knows; this is the oldest one that they take. */
@@ -33,9 +34,16 @@ public class MongoLauncher {
     static final ReentrantReadWriteLock COMMANDS = new ReentrantReadWriteLock();
 
     public static void main(String[] args) throws Exception {
-        MVStore store = new MVStore.Builder().fileName(args[0]).open();
-        store.setAutoCommitDelay(100);
-        MongoBackend backend = new H2Backend(store).version(VERSION);
+        MongoBackend backend = new MemoryBackend();
+        if (!args[0].equals("memory")) {
+            MVStore store = new MVStore.Builder().fileName(args[0]).open();
+            store.setAutoCommitDelay(100);
+            backend = new H2Backend(store);
+        }
+        run(backend.version(VERSION), args);
+    }
+
+    static void run(MongoBackend backend, String[] args) throws Exception {
         MongoServer server = new MongoServer(guarded(backend));
         server.bind(args[1], Integer.parseInt(args[2]));
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
