@@ -42,6 +42,10 @@ var installers = []struct {
 		dir, version, err := postgresInstall(ctx, log)
 		return version, dir, err
 	}},
+	{"mongo-java-server", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := mongoInstall(ctx, log)
+		return mongoVersion, dir, needsJava(err)
+	}},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err

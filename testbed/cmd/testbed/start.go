@@ -60,6 +60,12 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 		}
 		progress("users: postgres, app, without a password; database: app; socket: %s", postgres.Socket)
 		return postgres, postgres.URL(), nil
+	case "mongo-java-server":
+		mongo, err := testbed.StartMongo(ctx, testbed.MongoOptions{Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return mongo, mongo.URI(), nil
 	case "libfaketime":
 		return nil, "", errors.New("libfaketime is a library and no server; a MySQL started with a movable clock loads it")
 	case "connect":
