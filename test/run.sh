@@ -48,7 +48,7 @@ run() {
 go run ./testbed/cmd/testbed fetch || echo "some servers could not be had: see the last lines"
 
 # The longest package first, so that all others run beside it. Their lines come in this order, so the first comes late.
-echo "test/system, the longest, and all other packages beside it: some 12 minutes until the first line"
+echo "test/system, the longest, and all other packages beside it: some 25 minutes until the first line"
 run servers -count=1 -p 2 -timeout 45m ./test/system ./...
 # Not sink/redis: building its client with -race takes ten minutes on two cores.
 raced=$(go list ./change/... ./mysql/... ./schema/... ./route/... ./shape/... ./kafka/... ./source/... ./sink/... ./internal/... | grep -v /sink/redis)
