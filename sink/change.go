@@ -2,6 +2,8 @@ package sink
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/sluice-cdc/sluice/change"
 )
@@ -105,4 +107,19 @@ type Batch struct {
 
 	Changes []Change
 	Bytes   int // the sum of the changes' Bytes
+}
+
+// NewestPerKey returns the indexes of each key's change of the greatest version, in order. That is mostly the last one, but the
+// log may bring what is stale. It is for targets that hold state and keep no progress: one write a key is all that a batch then needs.
+func NewestPerKey(changes []Change) []int {
+	newest := make(map[string]int, len(changes))
+	for i := range changes {
+		c := &changes[i]
+		if best, ok := newest[string(c.Key)]; !ok || c.Version >= changes[best].Version {
+			newest[string(c.Key)] = i
+		}
+	}
+	kept := slices.AppendSeq(make([]int, 0, len(newest)), maps.Values(newest))
+	slices.Sort(kept)
+	return kept
 }

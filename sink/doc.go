@@ -6,7 +6,7 @@
 // one of the small interfaces here; package sink/run looks for them. Package sinktest holds the suite that
 // every target passes, package memory the target that says what correct means.
 //
-// The package holds types only: it starts no goroutine, does no I/O and depends on the standard library
+// The package holds types, and pure functions over them: it starts no goroutine, does no I/O and depends on the standard library
 // and package change.
 //
 // # What the runtime promises a target

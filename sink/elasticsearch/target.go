@@ -3,8 +3,6 @@ package elasticsearch
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,7 +80,7 @@ func (t *Target) Apply(ctx context.Context, b *sink.Batch) error {
 		return nil
 	}
 	alias := t.aliasOfTopic(b.Topic, b.Source, b.Changes[0].Table)
-	newest := newestPerKey(b.Changes)
+	newest := sink.NewestPerKey(b.Changes)
 	w := writer{config: &t.config, index: quote(alias), now: t.now(), fields: make(map[*change.Table][]string),
 		buffer: make([]byte, 0, b.Bytes+len(newest)*128)}
 	items := make([]item, 0, len(newest))
@@ -101,19 +99,4 @@ func (t *Target) Apply(ctx context.Context, b *sink.Batch) error {
 	}
 	t.purge(ctx, alias)
 	return nil
-}
-
-// newestPerKey returns the indexes of each key's change of the greatest version, in order. That is mostly the last one, but the
-// log may bring what is stale.
-func newestPerKey(changes []sink.Change) []int {
-	newest := make(map[string]int, len(changes))
-	for i := range changes {
-		c := &changes[i]
-		if best, ok := newest[string(c.Key)]; !ok || c.Version >= changes[best].Version {
-			newest[string(c.Key)] = i
-		}
-	}
-	kept := slices.AppendSeq(make([]int, 0, len(newest)), maps.Values(newest))
-	slices.Sort(kept)
-	return kept
 }

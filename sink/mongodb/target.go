@@ -3,8 +3,6 @@ package mongodb
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -105,7 +103,7 @@ type write struct {
 
 // writes makes the batch's documents.
 func (t *Target) writes(changes []sink.Change) ([]write, error) {
-	newest := newestPerKey(changes)
+	newest := sink.NewestPerKey(changes)
 	writes := make([]write, 0, len(newest))
 	for _, i := range newest {
 		c := &changes[i]
@@ -130,21 +128,6 @@ func (t *Target) writes(changes []sink.Change) ([]write, error) {
 		writes = append(writes, w)
 	}
 	return writes, nil
-}
-
-// newestPerKey returns the indexes of each key's change of the greatest version, in order. That is mostly the last one, but the
-// log may bring what is stale.
-func newestPerKey(changes []sink.Change) []int {
-	newest := make(map[string]int, len(changes))
-	for i := range changes {
-		c := &changes[i]
-		if best, ok := newest[string(c.Key)]; !ok || c.Version >= changes[best].Version {
-			newest[string(c.Key)] = i
-		}
-	}
-	kept := slices.AppendSeq(make([]int, 0, len(newest)), maps.Values(newest))
-	slices.Sort(kept)
-	return kept
 }
 
 // shapesMax bounds what is remembered of schemas that were replaced long ago.

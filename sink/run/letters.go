@@ -214,12 +214,6 @@ func (c *command) listLetters(chosen []*letter) error {
 	return nil
 }
 
-func (c *command) printJSON(v any) error {
-	e := json.NewEncoder(c.stdout)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
 // keyText is the key as people read it, or its bytes where it cannot be decoded.
 func (box *letterbox) keyText(ctx context.Context, r *kgo.Record) string {
 	c := sink.Change{}

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -353,6 +354,13 @@ func (s *Sink) runAndServe(ctx, hard context.Context) error {
 	end()
 	<-served
 	return err
+}
+
+// printJSON prints what -o json asks for.
+func (c *command) printJSON(v any) error {
+	e := json.NewEncoder(c.stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // errFound is doctor's: what was found is printed already.

@@ -99,9 +99,7 @@ func readAll(file string) ([]byte, error) {
 // printRepairs prints what would be sent.
 func (c *command) printRepairs(repairs []verify.Repair) error {
 	if c.output == "json" {
-		e := json.NewEncoder(c.stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(append([]verify.Repair{}, repairs...))
+		return c.printJSON(append([]verify.Repair{}, repairs...))
 	}
 	for _, p := range repairs {
 		text, err := json.Marshal(p.Signal)

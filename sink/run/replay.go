@@ -3,7 +3,6 @@ package run
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -397,9 +396,7 @@ func (r *replay) commit(ctx context.Context) error {
 
 func (r *replay) print() error {
 	if r.c.output == "json" {
-		e := json.NewEncoder(r.c.stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(r.plan)
+		return r.c.printJSON(r.plan)
 	}
 	w := tabwriter.NewWriter(r.c.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "topic\tpartition\tnow\tlog start\tlog end\tto\tread again\t")

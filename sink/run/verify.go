@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -111,9 +110,7 @@ func (c *command) printReport(r *verify.Report) error {
 	}
 	var err error
 	if c.output == "json" {
-		e := json.NewEncoder(c.stdout)
-		e.SetIndent("", "  ")
-		err = e.Encode(r)
+		err = c.printJSON(r)
 	} else {
 		err = r.Print(c.stdout, c.limit)
 	}
