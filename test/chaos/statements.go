@@ -35,6 +35,8 @@ func (p *play) next() transaction {
 		return transaction{statements: p.reopen(), whole: true, each: true}
 	case d < 18:
 		return transaction{statements: p.swap(), whole: true}
+	case d < 23:
+		return transaction{statements: []string{p.wide()}}
 	case d < 70:
 		return transaction{statements: []string{p.single()}}
 	}
@@ -58,6 +60,26 @@ func (p *play) single() string {
 		return p.onTypes()
 	}
 	return p.onFamily()
+}
+
+// wide draws a statement over so many rows that they fill several events of the binlog, as a nightly job would.
+func (p *play) wide() string {
+	no := 1 + p.random.IntN(p.size.a)
+	switch p.random.IntN(8) {
+	case 0: // most of them are there already
+		return "INSERT IGNORE INTO a VALUES " + tuples(p.rows(p.few(400), p.size.a), func(no int) string {
+			return fmt.Sprintf("(%d,%d,0,'%s')", no, 1+p.random.IntN(p.size.a), p.text())
+		})
+	case 1:
+		return fmt.Sprintf("DELETE FROM a WHERE no BETWEEN %d AND %d", no, no+p.few(100))
+	case 2, 3: // each moves to another shard
+		id := 1 + p.random.IntN(p.size.accounts)
+		return fmt.Sprintf("UPDATE accounts SET home = home + 1, moves = moves + 1 WHERE id BETWEEN %d AND %d", id, id+p.few(300))
+	case 4, 5:
+		no := 1 + p.random.IntN(p.size.b)
+		return fmt.Sprintf("UPDATE b SET update_cnt = update_cnt + 1, random_val = '%s' WHERE no BETWEEN %d AND %d", p.text(), no, no+p.few(400))
+	}
+	return fmt.Sprintf("UPDATE a SET update_cnt = update_cnt + 1, random_val = '%s' WHERE no BETWEEN %d AND %d", p.text(), no, no+p.few(400))
 }
 
 // few draws how many rows a statement is for.
