@@ -262,11 +262,7 @@ func kafkaJava(home string, heapMB int, args ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	flags := []string{
-		fmt.Sprintf("-Xmx%dm", heapMB), "-XX:+ExitOnOutOfMemoryError",
-		"-Dlog4j2.configurationFile=" + filepath.Join(home, "log4j2.properties"),
-		"-cp", filepath.Join(home, "lib", "*"),
-	}
+	flags := append(javaFlags(heapMB), "-Dlog4j2.configurationFile="+filepath.Join(home, "log4j2.properties"), "-cp", filepath.Join(home, "lib", "*"))
 	return exec.Command(java, append(flags, args...)...), nil
 }
 

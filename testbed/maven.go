@@ -124,6 +124,12 @@ func javaTool(name string) (string, error) {
 	return path, nil
 }
 
+// javaFlags are those of a server. The simple compiler only: a server of a test ends before the better one has paid for itself, and one
+// that is killed and started again would pay each time.
+func javaFlags(heapMB int) []string {
+	return []string{fmt.Sprintf("-Xmx%dm", heapMB), "-XX:+ExitOnOutOfMemoryError", "-XX:TieredStopAtLevel=1"}
+}
+
 // unzip unpacks an archive (a jar is one) into a folder.
 func unzip(archive, into string) error {
 	reader, err := zip.OpenReader(archive)

@@ -104,9 +104,9 @@ func (s *Mongo) prepare(home string, o MongoOptions) error {
 		data = filepath.Join(s.dir, "data")
 	}
 	s.command = func() *exec.Cmd {
-		return exec.Command(java, fmt.Sprintf("-Xmx%dm", heap), "-XX:+ExitOnOutOfMemoryError", "-Djava.io.tmpdir="+s.dir,
+		return exec.Command(java, append(javaFlags(heap), "-Djava.io.tmpdir="+s.dir,
 			"-cp", filepath.Join(home, "classes")+string(os.PathListSeparator)+filepath.Join(home, "lib", "*"),
-			"MongoLauncher", data, s.ip(), strconv.Itoa(s.Port), ready)
+			"MongoLauncher", data, s.ip(), strconv.Itoa(s.Port), ready)...)
 	}
 	// Only its own process writes its id there, once it listens; who answers on the port may be another.
 	s.ready = func(context.Context) error {

@@ -95,11 +95,9 @@ func (r *Registry) prepare(home string, o RegistryOptions) error {
 	if heap == 0 {
 		heap = registryHeapDefault
 	}
-	args := []string{
-		fmt.Sprintf("-Xmx%dm", heap), "-XX:+ExitOnOutOfMemoryError",
+	args := append(javaFlags(heap),
 		"-Dquarkus.http.host=127.0.0.1", fmt.Sprintf("-Dquarkus.http.port=%d", r.Port),
-		"-Dquarkus.log.level=WARN", "-Dquarkus.log.file.enable=false", "-Dquarkus.log.console.json=false",
-	}
+		"-Dquarkus.log.level=WARN", "-Dquarkus.log.file.enable=false", "-Dquarkus.log.console.json=false")
 	if o.Kafka == "" {
 		args = append(args, "-Dapicurio.storage.kind=sql", "-Dapicurio.storage.sql.kind=h2")
 	} else {

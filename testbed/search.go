@@ -227,13 +227,11 @@ func (s *Search) prepare(home string, o SearchOptions) error {
 		heap = searchHeapDefault
 	}
 	recipe := searchRecipes[s.Kind]
-	args := []string{
-		fmt.Sprintf("-Xmx%dm", heap), "-XX:+ExitOnOutOfMemoryError",
-		"-Dlog4j2.configurationFile=" + filepath.Join(home, "log4j2.properties"),
-		"-Djava.io.tmpdir=" + s.dir,
-		"-cp", filepath.Join(home, "classes") + string(os.PathListSeparator) + filepath.Join(home, "lib", "*"),
-		recipe.launcher,
-	}
+	args := append(javaFlags(heap),
+		"-Dlog4j2.configurationFile="+filepath.Join(home, "log4j2.properties"),
+		"-Djava.io.tmpdir="+s.dir,
+		"-cp", filepath.Join(home, "classes")+string(os.PathListSeparator)+filepath.Join(home, "lib", "*"),
+		recipe.launcher)
 	if len(recipe.module) > 0 {
 		args = append(args, filepath.Join(home, "modules"))
 	}

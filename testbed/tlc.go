@@ -71,10 +71,9 @@ func RunTLC(ctx context.Context, run TLCRun, log Log) (printed string, holds boo
 	if heap == 0 {
 		heap = 512
 	}
-	// The simple compiler and collector: most runs end before the better ones have paid for themselves.
-	cmd := exec.Command(java, fmt.Sprintf("-Xmx%dm", heap), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+	cmd := exec.Command(java, append(javaFlags(heap), "-XX:+UseSerialGC",
 		"-cp", filepath.Join(home, tlcJar), "tlc2.TLC", "-workers", strconv.Itoa(workers), "-metadir", filepath.Join(run.Dir, "states"),
-		run.Module)
+		run.Module)...)
 	cmd.Dir = run.Dir
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
