@@ -4,7 +4,7 @@
 GO      ?= go
 BIN     := bin
 PKGS    := ./...
-.PHONY: help build demo fetch test torture mutants system bench lint clean
+.PHONY: help build demo fetch test torture fanout mutants system bench lint clean
 
 help:            ## the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ torture:         ## a thousand sessions and faults of two dozen kinds: DURATION=
 
 system:          ## the whole at full size: a million rows, ten kills each, gigabyte transactions (hours)
 	SLUICE_FULL=1 $(GO) test -v -timeout 6h ./test/system/... ./test/parity/... ./test/mutants/...
+
+fanout:          ## one log and a consumer group for each kind of target, one added after another, each then filled anew (half an hour)
+	SLUICE_FULL=1 $(GO) test -v -timeout 2h -run '^TestFanout$$' ./test/system
 
 mutants:         ## every error that internal/mutant can plant, each to be caught by its test (half an hour)
 	SLUICE_FULL=1 $(GO) test -v -timeout 2h ./test/mutants

@@ -42,7 +42,7 @@ const paymentsTable = `CREATE TABLE shop.payments (id BIGINT NOT NULL PRIMARY KE
 // load makes rows that are there before the source, every third of them paid.
 func (p *payments) load(rows int) {
 	p.t.Helper()
-	exec1(p.t, p.db, "CREATE DATABASE shop", paymentsTable, "SET SESSION cte_max_recursion_depth = 100000000")
+	exec1(p.t, p.db, "CREATE DATABASE IF NOT EXISTS shop", paymentsTable, "SET SESSION cte_max_recursion_depth = 100000000")
 	for from := 0; from < rows; from += 5000 {
 		exec1(p.t, p.db, fmt.Sprintf(`INSERT INTO shop.payments SELECT n, IF(n %% 3, 'NEW', 'PAID'), 0, REPEAT('é"\\', n %% 9)
 			FROM (WITH RECURSIVE seq(n) AS (SELECT %d UNION ALL SELECT n + 1 FROM seq WHERE n < %d) SELECT n FROM seq) AS s`, from+1, min(from+5000, rows)))
@@ -138,7 +138,7 @@ type telling struct {
 
 // flakyReceiver takes events, and fails in every way that there is.
 type flakyReceiver struct {
-	t      *testing.T
+	t      testing.TB
 	server *httptest.Server
 	faulty atomic.Bool
 
@@ -146,7 +146,7 @@ type flakyReceiver struct {
 	told []telling
 }
 
-func newFlakyReceiver(t *testing.T) *flakyReceiver {
+func newFlakyReceiver(t testing.TB) *flakyReceiver {
 	f := &flakyReceiver{t: t}
 	f.faulty.Store(true)
 	f.server = httptest.NewServer(http.HandlerFunc(f.serve))
