@@ -29,6 +29,10 @@ said() {
 		/^--- FAIL/ { for (i = 0; i < n; i++) print line[i]; print }
 		/^--- / { n = 0 }' "$1"
 }
+# slow LOG: the tests that take longest, of which none should take over a minute.
+slow() {
+	sed -nE 's/^--- PASS: ([^ ]+) \(([0-9.]+)s\)$/\2 \1/p' "$1" | sort -rn | awk '$1 > 20 && NR <= 20 { printf "slow: %5.0f s  %s\n", $1, $2 }'
+}
 # run NAME ARGS...: go test with everything in a log, of which packages, failures and skips are shown as they come.
 run() {
 	local name=$1 log=$work/$1.log
@@ -41,6 +45,7 @@ run() {
 		echo "---- what failed"
 		grep -nE -B40 -A60 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
 	fi
+	slow "$log"
 	[ "$name" = servers ] && grep -E '^--- SKIP' "$log" | sed -E 's/^--- SKIP: ([^ ]*).*/skip \1/' >>"$SLUICE_MET"
 }
 
