@@ -115,10 +115,9 @@ type Debtor interface {
 
 // Debt is one key whose next newer change must still come.
 type Debt struct {
-	Topic        string
-	Table        change.TableName
-	Shard        string
-	Key          string         // as text, for the operator
-	Version      change.Version // of the change that made the debt
-	AppendMillis int64          // of that change: what pays the debt was appended before
+	Topic   string
+	Table   change.TableName
+	Shard   string
+	Key     string         // as text, for the operator
+	Version change.Version // of the change that made the debt
 }

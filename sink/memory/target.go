@@ -220,8 +220,7 @@ func (t *Target) Debts(context.Context, string) ([]sink.Debt, error) {
 	for _, sh := range s.shards {
 		for name, table := range sh.tables {
 			for _, d := range table.debts {
-				all = append(all, sink.Debt{Topic: d.topic, Table: name, Shard: sh.name, Key: text(d.key),
-					Version: d.by.Version, AppendMillis: d.by.AppendMillis})
+				all = append(all, sink.Debt{Topic: d.topic, Table: name, Shard: sh.name, Key: text(d.key), Version: d.by.Version})
 			}
 		}
 	}

@@ -22,7 +22,7 @@ func debtHash(condition []byte) []byte {
 func (tx *transaction) owe(ctx context.Context, st *shardTable, c *sink.Change, key []change.Value, above change.Version) error {
 	condition := st.appendKey(nil, key)
 	b := []byte("INSERT INTO " + tx.shard.qualify(debtTable) +
-		" (table_name,key_hash,consumer_group,topic,source_table,key_text,key_condition,above,version,append_millis) VALUES (")
+		" (table_name,key_hash,consumer_group,topic,source_table,key_text,key_condition,above,version) VALUES (")
 	b = appendQuoted(b, []byte(st.name.Name))
 	b = appendQuoted(append(b, ",_binary"...), debtHash(condition))
 	b = appendQuoted(append(b, ','), []byte(tx.batch.Group))
@@ -30,8 +30,7 @@ func (tx *transaction) owe(ctx context.Context, st *shardTable, c *sink.Change, 
 	b = appendQuoted(append(b, ','), []byte(tx.table.source.String()))
 	b = appendQuoted(append(b, ','), []byte(keyText(c.KeyNames, key)))
 	b = appendQuoted(append(b, ",_binary"...), condition)
-	b = fmt.Appendf(b, ",%d,%d,%d) ON DUPLICATE KEY UPDATE append_millis=IF(version<%d,%d,append_millis),version=GREATEST(version,%d),above=GREATEST(above,%d)",
-		above, c.Version, c.AppendMillis, c.Version, c.AppendMillis, c.Version, above)
+	b = fmt.Appendf(b, ",%d,%d) ON DUPLICATE KEY UPDATE version=GREATEST(version,%d),above=GREATEST(above,%d)", above, c.Version, c.Version, above)
 	_, err := tx.exec(ctx, b)
 	return err
 }
@@ -103,7 +102,7 @@ func (s *shard) debts(ctx context.Context, group string) ([]sink.Debt, error) {
 }
 
 func (c *session) storedDebts(ctx context.Context, group string) (list []storedDebt, err error) {
-	query := appendQuoted([]byte("SELECT table_name,key_hash,topic,source_table,key_text,key_condition,above,version,append_millis FROM "+
+	query := appendQuoted([]byte("SELECT table_name,key_hash,topic,source_table,key_text,key_condition,above,version FROM "+
 		c.shard.qualify(debtTable)+" WHERE consumer_group="), []byte(group))
 	err = c.query(ctx, query, func(f []sql.RawBytes) (err error) {
 		d := storedDebt{table: string(f[0]), hash: append([]byte(nil), f[1]...), condition: append([]byte(nil), f[5]...)}
@@ -119,7 +118,6 @@ func (c *session) storedDebts(ctx context.Context, group string) (list []storedD
 			return err
 		}
 		d.Version = change.Version(version)
-		d.AppendMillis, err = strconv.ParseInt(string(f[8]), 10, 64)
 		list = append(list, d)
 		return err
 	})

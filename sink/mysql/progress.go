@@ -60,7 +60,6 @@ var ownTables = []string{
 	key_condition BLOB NOT NULL,
 	above BIGINT NOT NULL,
 	version BIGINT NOT NULL,
-	append_millis BIGINT NOT NULL,
 	PRIMARY KEY (table_name, key_hash)) ENGINE=InnoDB`,
 }
 

@@ -28,12 +28,11 @@ func debtHash(key []change.Value) []byte {
 // owe notes, in the same transaction, that the key's next change newer than above must still come: the rule deleted its row, or did
 // not write it, because of change c (R5).
 func (tx *transaction) owe(ctx context.Context, c *sink.Change, key []change.Value, above change.Version) error {
-	text := fmt.Sprintf(`INSERT INTO %s AS d (table_name,key_hash,consumer_group,topic,source_table,key_text,above,version,append_millis)
-		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9) ON CONFLICT (table_name,key_hash) DO UPDATE SET
-		append_millis=CASE WHEN d.version<excluded.version THEN excluded.append_millis ELSE d.append_millis END,
+	text := fmt.Sprintf(`INSERT INTO %s AS d (table_name,key_hash,consumer_group,topic,source_table,key_text,above,version)
+		VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (table_name,key_hash) DO UPDATE SET
 		version=GREATEST(d.version,excluded.version), above=GREATEST(d.above,excluded.above)`, tx.own(debtTable))
 	_, err := tx.exec(ctx, statement{text, [][]byte{[]byte(tx.table.place.String()), debtHash(key), []byte(tx.batch.Group), []byte(tx.batch.Topic),
-		[]byte(tx.table.source.String()), []byte(keyText(tx.table.schema.KeyNames(), key)), number(int64(above)), number(int64(c.Version)), number(c.AppendMillis)}})
+		[]byte(tx.table.source.String()), []byte(keyText(tx.table.schema.KeyNames(), key)), number(int64(above)), number(int64(c.Version))}})
 	return err
 }
 
@@ -64,14 +63,14 @@ func (t *Target) Debts(ctx context.Context, group string) (open []sink.Debt, err
 		return nil, err
 	}
 	err = t.server.withSession(ctx, func(c *session) error {
-		query := statement{"SELECT version,append_millis,topic,source_table,key_text FROM " + c.own(debtTable) + " WHERE consumer_group=$1", [][]byte{[]byte(group)}}
+		query := statement{"SELECT version,topic,source_table,key_text FROM " + c.own(debtTable) + " WHERE consumer_group=$1", [][]byte{[]byte(group)}}
 		return c.query(ctx, query, func(f [][]byte) error {
-			version, millis, err := numbers(f)
+			version, err := strconv.ParseInt(string(f[0]), 10, 64)
 			if err != nil {
 				return err
 			}
-			table, err := change.ParseTableName(string(f[3]))
-			open = append(open, sink.Debt{Topic: string(f[2]), Table: table, Key: string(f[4]), Version: change.Version(version), AppendMillis: millis})
+			table, err := change.ParseTableName(string(f[2]))
+			open = append(open, sink.Debt{Topic: string(f[1]), Table: table, Key: string(f[3]), Version: change.Version(version)})
 			return err
 		})
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,7 +29,7 @@ func (s *Sink) tend(ctx context.Context) {
 	defer tick.Stop()
 	var discovered, measured, asked time.Time
 	said := make(complaints)
-	owed := &worker{} // who stops topics because of debts
+	owed, seen := &worker{}, make(sightings) // who stops topics because of debts, and those that are open
 	for {
 		// Until a topic was found it is looked for at every tick: a new sink is waited for.
 		if time.Since(discovered) >= discoverEvery || len(s.seenTopics()) == 0 {
@@ -39,7 +41,7 @@ func (s *Sink) tend(ctx context.Context) {
 			measured = time.Now()
 		}
 		if s.debtor != nil && s.progress != nil && time.Since(asked) >= debtsEvery {
-			s.note(ctx, said, "look at debts", s.checkDebts(ctx, owed))
+			s.note(ctx, said, "look at debts", s.checkDebts(ctx, owed, seen, s.endsNow))
 			asked = time.Now()
 		}
 		if s.pulse.last.Load() > 0 {
@@ -228,8 +230,21 @@ func (v *view) lag(now time.Time) time.Duration {
 	return max(0, now.Sub(time.UnixMilli(newest)))
 }
 
+// sighting is where a topic's logs ended after a debt had been seen for the first time.
+type sighting struct {
+	topic incarnation
+	ends  map[int32]int64 // high watermarks
+}
+
+// sightings are those of the debts that are open. They are this process's own: after a start each debt is new.
+type sightings map[sink.Debt]sighting
+
 // checkDebts stops topics with a debt that everything that could pay it has passed (rule R5).
-func (s *Sink) checkDebts(ctx context.Context, owed *worker) error {
+//
+// What pays a debt was appended no later than the change that made it, or than the newer row that it found; and the target had either of them when
+// the debt was seen. So the logs' ends at that time are the bound. No clock can be: partitions are applied at different speeds, and a newer row
+// may be of a reading of the log that went further than this one has come.
+func (s *Sink) checkDebts(ctx context.Context, owed *worker, seen sightings, ask func(context.Context, []string) (kadm.ListedOffsets, error)) error {
 	// The progress is asked before the debts: a debt that is there after all partitions have passed it was not paid.
 	positions, err := s.progress.Positions(ctx, s.config.Group)
 	if err != nil {
@@ -239,8 +254,12 @@ func (s *Sink) checkDebts(ctx context.Context, owed *worker) error {
 	if err != nil {
 		return err
 	}
-	unpaid := unpaidDebts(debts, positions, s.seenTopics())
-	for name := range s.seenTopics() {
+	topics := s.seenTopics()
+	if err := seen.update(ctx, debts, topics, ask); err != nil {
+		return err
+	}
+	unpaid := unpaidDebts(debts, seen, positions)
+	for name := range topics {
 		t := s.topicOf(name)
 		if err := unpaid[name]; err == nil {
 			if t.release(owed) {
@@ -257,33 +276,82 @@ func (s *Sink) checkDebts(ctx context.Context, owed *worker) error {
 	return nil
 }
 
-// unpaidDebts returns a problem for each topic with a debt that all its partitions have passed.
-func unpaidDebts(debts []sink.Debt, positions []sink.Position, topics map[string]incarnation) map[string]error {
-	through := make(map[string]int64) // the lowest T of each topic
-	partitions := make(map[string]map[int32]bool)
+// endsNow asks for the high watermarks. What a transaction wrote is below them before its end can be seen in any partition, which the last
+// stable offset of another does not promise.
+func (s *Sink) endsNow(ctx context.Context, names []string) (kadm.ListedOffsets, error) {
+	v := &survey{}
+	err := v.bounds(ctx, s.admin, names)
+	return v.ends, err
+}
+
+// update forgets debts that are gone and notes the ends for those that are new. A debt that has grown is a new one.
+func (seen sightings) update(ctx context.Context, debts []sink.Debt, topics map[string]incarnation,
+	ask func(context.Context, []string) (kadm.ListedOffsets, error)) error {
+	open, names := make(map[sink.Debt]bool, len(debts)), make(map[string]bool)
+	for _, d := range debts {
+		now, known := topics[d.Topic]
+		if was, noted := seen[d]; known && (!noted || was.topic != now) {
+			delete(seen, d)
+			names[d.Topic] = true
+		}
+		open[d] = true
+	}
+	maps.DeleteFunc(seen, func(d sink.Debt, _ sighting) bool { return !open[d] })
+	if len(names) == 0 {
+		return nil
+	}
+	listed, err := ask(ctx, slices.Sorted(maps.Keys(names)))
+	if err != nil {
+		return err
+	}
+	fresh := make(map[string]sighting) // shared by a topic's debts
+	for name := range names {
+		at := sighting{topics[name], make(map[int32]int64)}
+		for partition, o := range listed[name] {
+			at.ends[partition] = o.Offset
+		}
+		if len(at.ends) == int(at.topic.count) {
+			fresh[name] = at
+		}
+	}
+	for _, d := range debts {
+		if at, ok := fresh[d.Topic]; ok {
+			if _, noted := seen[d]; !noted {
+				seen[d] = at
+			}
+		}
+	}
+	return nil
+}
+
+// passed reports whether every partition was applied, by every shard, up to where it ended then.
+func (at sighting) passed(name string, positions []sink.Position) bool {
+	beyond := make(map[int32]bool)
 	for _, p := range positions {
-		if now := topics[p.Topic]; now.id != p.TopicID || now.count != p.Count {
+		if p.Topic != name || p.TopicID != at.topic.id || p.Count != at.topic.count {
 			continue
 		}
-		if partitions[p.Topic] == nil {
-			partitions[p.Topic] = make(map[int32]bool)
-			through[p.Topic] = p.ThroughMillis
+		if max(p.Next, 0) < at.ends[p.Partition.Partition] {
+			return false
 		}
-		partitions[p.Topic][p.Partition.Partition] = true
-		through[p.Topic] = min(through[p.Topic], p.ThroughMillis)
+		beyond[p.Partition.Partition] = true
 	}
+	return len(beyond) == len(at.ends)
+}
+
+// unpaidDebts returns a problem for each topic with a debt that all its partitions have passed.
+func unpaidDebts(debts []sink.Debt, seen sightings, positions []sink.Position) map[string]error {
 	problems := make(map[string]error)
 	for _, d := range debts {
-		if len(partitions[d.Topic]) < int(topics[d.Topic].count) || through[d.Topic] <= d.AppendMillis+clockSkew.Milliseconds() {
+		at, noted := seen[d]
+		if !noted || problems[d.Topic] != nil || !at.passed(d.Topic, positions) {
 			continue
 		}
-		if problems[d.Topic] == nil {
-			problems[d.Topic] = &change.Problem{Kind: change.Poison, Table: d.Table, Where: d.Topic,
-				What: fmt.Sprintf("the row with key %s gave way to another with the same unique value (version %d), "+
-					"and its own next change never came", d.Key, d.Version),
-				Why:  "a unique key of the target is stricter than the source's, or was changed: the row is missing at the target",
-				Mend: "compare the unique keys of source and target (columns, collation), then: crawl the table over the top: sluice crawl start"}
-		}
+		problems[d.Topic] = &change.Problem{Kind: change.Poison, Table: d.Table, Where: d.Topic,
+			What: fmt.Sprintf("the row with key %s gave way to another with the same unique value (version %d), "+
+				"and its own next change never came", d.Key, d.Version),
+			Why:  "a unique key of the target is stricter than the source's, or was changed: the row is missing at the target",
+			Mend: "compare the unique keys of source and target (columns, collation), then: crawl the table over the top: sluice crawl start"}
 	}
 	return problems
 }

@@ -1,7 +1,9 @@
 package run
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -258,27 +260,73 @@ func TestLowest(t *testing.T) {
 	}
 }
 
+// TestUnpaidDebts: a debt is unpaid once every partition was applied up to where it ended when the debt was seen.
 func TestUnpaidDebts(t *testing.T) {
-	topics := map[string]incarnation{"a": {count: 2}}
-	at := func(partition int32, through int64) sink.Position {
-		return sink.Position{Partition: sink.Partition{Topic: "a", Count: 2, Partition: partition}, ThroughMillis: through}
+	now := incarnation{id: [16]byte{1}, count: 3}
+	at := func(partition int32, next int64) sink.Position {
+		return sink.Position{Partition: sink.Partition{Topic: "a", TopicID: now.id, Count: 3, Partition: partition}, Next: next}
 	}
-	minute := clockSkew.Milliseconds()
-	debts := []sink.Debt{{Topic: "a", Key: "7", Version: 12, AppendMillis: 1000}}
+	other := at(1, 20)
+	other.TopicID = [16]byte{2}
+	debt := sink.Debt{Topic: "a", Key: "7", Version: 12}
+	seen := sightings{debt: {now, map[int32]int64{0: 10, 1: 20, 2: 0}}}
 	for name, c := range map[string]struct {
 		positions []sink.Position
 		want      bool
 	}{
-		"all have passed":         {[]sink.Position{at(0, 1001+minute), at(1, 2000+minute)}, true},
-		"one has not":             {[]sink.Position{at(0, 1000+minute), at(1, 2000+minute)}, false},
-		"one is not known":        {[]sink.Position{at(0, 2000+minute)}, false},
-		"one reads for the first": {[]sink.Position{at(0, 2000+minute), at(1, -5)}, false},
-		"one shard is behind":     {[]sink.Position{at(0, 2000+minute), at(1, 2000+minute), at(1, 900)}, false},
+		"all have passed":        {[]sink.Position{at(0, 10), at(1, 21), at(2, -1)}, true},
+		"one has not":            {[]sink.Position{at(0, 99), at(1, 19), at(2, -1)}, false},
+		"one is not known":       {[]sink.Position{at(0, 10), at(2, 0)}, false},
+		"one is another topic's": {[]sink.Position{at(0, 10), other, at(2, 0)}, false},
+		"nothing was applied":    {[]sink.Position{at(0, -1), at(1, 20), at(2, -1)}, false},
+		"one shard is behind":    {[]sink.Position{at(0, 10), at(1, 20), at(1, 19), at(2, 0)}, false},
 	} {
-		got := unpaidDebts(debts, c.positions, topics)["a"]
+		got := unpaidDebts([]sink.Debt{debt}, seen, c.positions)["a"]
 		if (got != nil) != c.want || got != nil && !strings.Contains(change.Explain(got), "key 7") {
 			t.Errorf("%s: gave %v, want %v", name, got, c.want)
 		}
+	}
+	if got := unpaidDebts([]sink.Debt{{Topic: "a", Key: "8"}}, seen, []sink.Position{at(0, 10), at(1, 20), at(2, 0)}); len(got) > 0 {
+		t.Errorf("a debt that was just seen gave %v", got)
+	}
+}
+
+func TestSightings(t *testing.T) {
+	first := incarnation{id: [16]byte{1}, count: 2}
+	seen, asked := make(sightings), 0
+	debt := func(v change.Version) sink.Debt { return sink.Debt{Topic: "a", Key: "7", Version: v} }
+	look := func(end int64, now incarnation, debts ...sink.Debt) {
+		t.Helper()
+		err := seen.update(t.Context(), debts, map[string]incarnation{"a": now}, func(_ context.Context, names []string) (kadm.ListedOffsets, error) {
+			if asked++; !slices.Equal(names, []string{"a"}) {
+				t.Errorf("asked for %v", names)
+			}
+			return kadm.ListedOffsets{"a": {0: {Offset: end}, 1: {Offset: end + 1}}}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds := func(d sink.Debt, end int64, times int) {
+		t.Helper()
+		if at := seen[d]; at.ends[0] != end || at.ends[1] != end+1 || asked != times {
+			t.Errorf("the ends of %v are %v after asking %d times, want %d and one more, asked %d times", d, at.ends, asked, end, times)
+		}
+	}
+	look(5, first, debt(1))
+	look(6, first, debt(1))
+	holds(debt(1), 5, 1)
+	look(7, first, debt(1), debt(2)) // it has grown, or another one has come
+	holds(debt(1), 5, 2)
+	holds(debt(2), 7, 2)
+	look(8, incarnation{id: [16]byte{2}, count: 2}, debt(1)) // the topic was made anew, the other debt was paid
+	holds(debt(1), 8, 3)
+	if len(seen) != 1 {
+		t.Errorf("a debt that was paid is kept: %v", seen)
+	}
+	look(9, incarnation{id: [16]byte{2}, count: 3}, debt(1)) // three partitions, of which two were told
+	if len(seen) != 0 {
+		t.Errorf("without all ends there is %v", seen)
 	}
 }
 

@@ -293,7 +293,7 @@ var cases = []testCase{
 		if err != nil || len(debts) != 1 {
 			s.t.Fatalf("debts are %v (%v), want the deleted holder's", debts, err)
 		}
-		if d := debts[0]; d.Topic != s.parts[0].Topic || d.Version != 12 || d.AppendMillis != 12 || d.Table != s.table.TableName {
+		if d := debts[0]; d.Topic != s.parts[0].Topic || d.Version != 12 || d.Table != s.table.TableName {
 			s.t.Errorf("debt is %+v", d)
 		}
 		s.send(0, s.update(11, row(1, "a", 1, 1), row(1, "z", 1, 1)))
