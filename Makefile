@@ -22,7 +22,7 @@ test:            ## what CI runs: unit, golden, race, one walk through each real
 	@test/run.sh
 
 # A variable that is not set has the default that test/chaos/settings.go gives it.
-TORTURE := DURATION SEED SESSIONS RATE SOURCE SHARDS COMPARE GAP AT_ONCE SCALE REGISTRY KINDS WITHOUT EVIDENCE
+TORTURE := DURATION SEED SESSIONS RATE SOURCE SHARDS COMPARE GAP AT_ONCE CRAWL_GAP SCALE REGISTRY KINDS WITHOUT EVIDENCE
 DURATION ?= 30m
 
 torture:         ## a thousand sessions and faults of two dozen kinds: DURATION=30m SEED=7 SESSIONS=1000 SHARDS=9.7,9.7

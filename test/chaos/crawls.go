@@ -18,12 +18,9 @@ type crawls struct {
 	failed atomic.Int64 // the tool said that it could not: a fault was in its way
 }
 
-// crawlGap is the time from one to the next, on average.
-const crawlGap = 8 * time.Second
-
 // play asks for crawls until ctx ends.
 func (c *crawls) play(ctx context.Context) {
-	for pause(ctx, time.Duration(float64(crawlGap)*(0.3+1.4*c.random.Float64()))) {
+	for pause(ctx, time.Duration(float64(c.run.settings.CrawlGap)*(0.3+1.4*c.random.Float64()))) {
 		tables := tablesOf(c.run.settings.Source)
 		t := tables[c.random.IntN(len(tables))]
 		args := []string{"crawl", "start", database + "." + t.name}

@@ -25,6 +25,7 @@ type Settings struct {
 	Without  []string      // not these
 	FaultGap time.Duration // from the begin of one fault to that of the next, on average
 	AtOnce   int           // faults that overlap, at most
+	CrawlGap time.Duration // from one crawl that is asked for to the next, on average
 	Scale    int           // rows of the tables, in per cent
 	Registry string        // "real" or "local"
 	Short    bool
@@ -54,6 +55,7 @@ func ParseSettings(getenv func(string) string) (Settings, error) {
 	s.Compare = p.duration("COMPARE", s.Compare)
 	s.FaultGap = p.duration("GAP", s.FaultGap)
 	s.AtOnce = p.number("AT_ONCE", s.AtOnce)
+	s.CrawlGap = p.duration("CRAWL_GAP", 8*time.Second)
 	s.Scale = p.number("SCALE", s.Scale)
 	s.Evidence = p.text("EVIDENCE", "../../chaos-evidence")
 	s.Registry = p.text("REGISTRY", s.Registry)
@@ -62,7 +64,7 @@ func ParseSettings(getenv func(string) string) (Settings, error) {
 	for _, name := range strings.Split(p.text("SHARDS", "9.7,9.7"), ",") {
 		s.Shards = append(s.Shards, p.version("SHARDS", name))
 	}
-	if p.err == nil && (len(s.Shards) < 1 || s.Sessions < 1 || s.Compare <= 0 || s.FaultGap <= 0 || s.Scale < 1) {
+	if p.err == nil && (len(s.Shards) < 1 || s.Sessions < 1 || s.Compare <= 0 || s.FaultGap <= 0 || s.CrawlGap <= 0 || s.Scale < 1) {
 		p.err = fmt.Errorf("one shard, one session, and times above zero are the least")
 	}
 	if p.err == nil && s.Registry != "real" && s.Registry != "local" {
@@ -77,8 +79,8 @@ func (s Settings) String() string {
 	for i, v := range s.Shards {
 		shards[i] = string(v)
 	}
-	return fmt.Sprintf("SEED=%d DURATION=%s SESSIONS=%d RATE=%d SOURCE=%s SHARDS=%s COMPARE=%s GAP=%s AT_ONCE=%d SCALE=%d REGISTRY=%s",
-		s.Seed, s.Duration, s.Sessions, s.Rate, s.Source, strings.Join(shards, ","), s.Compare, s.FaultGap, s.AtOnce, s.Scale, s.Registry)
+	return fmt.Sprintf("SEED=%d DURATION=%s SESSIONS=%d RATE=%d SOURCE=%s SHARDS=%s COMPARE=%s GAP=%s AT_ONCE=%d CRAWL_GAP=%s SCALE=%d REGISTRY=%s",
+		s.Seed, s.Duration, s.Sessions, s.Rate, s.Source, strings.Join(shards, ","), s.Compare, s.FaultGap, s.AtOnce, s.CrawlGap, s.Scale, s.Registry)
 }
 
 // parser keeps the first error.
