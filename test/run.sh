@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make test: format, build, vet; unit and golden tests and one walk through each real server; then the race detector over the
-# pure and concurrent packages. Two packages run at a time: each may start servers of its own.
+# pure and concurrent packages. Several packages run at a time: each may start servers of its own.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 began=$SECONDS
@@ -35,30 +35,47 @@ slow() {
 }
 # run NAME ARGS...: go test with everything in a log, of which packages, failures and skips are shown as they come.
 run() {
-	local name=$1 log=$work/$1.log
+	local name=$1
 	shift
-	go test -v "$@" 2>&1 | tee "$log" | grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- FAIL|^--- SKIP'
-	if [ "${PIPESTATUS[0]}" -ne 0 ]; then
+	go test -v "$@" 2>&1 | tee "$work/$name.log" | grep --line-buffered -E '^(ok|FAIL|panic:)|^ *--- FAIL|^--- SKIP'
+	echo "${PIPESTATUS[0]}" >"$work/$name.status"
+}
+# tell NAME: what a run had to say besides.
+tell() {
+	local log=$work/$1.log
+	if [ "$(cat "$work/$1.status")" != 0 ]; then
 		failed=1
-		echo "---- what the failed tests say"
+		echo "---- what the failed tests of $1 say"
 		said "$log"
-		echo "---- what failed"
+		echo "---- what failed in $1"
 		grep -nE -B40 -A60 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
 	fi
 	slow "$log"
-	[ "$name" = servers ] && grep -E '^--- SKIP' "$log" | sed -E 's/^--- SKIP: ([^ ]*).*/skip \1/' >>"$SLUICE_MET"
+	[ "$1" = race ] || grep -E '^--- SKIP' "$log" | sed -E 's/^--- SKIP: ([^ ]*).*/skip \1/' >>"$SLUICE_MET"
 }
 
 # The servers first, one after the other, so that packages that run side by side need not wait for each other's downloads.
 go run ./testbed/cmd/testbed fetch || echo "some servers could not be had: see the last lines"
 
-# The longest package first, so that all others run beside it. Their lines come in this order, so the first comes late.
-echo "test/system, the longest, and all other packages beside it: some 25 minutes until the first line"
-run servers -count=1 -p 2 -timeout 45m ./test/system ./...
-# Not sink/redis: building its client with -race takes ten minutes on two cores.
+# Several at a time, for most of them wait for servers. test/system is the longest by far: its walks to targets other than MySQL and
+# Elasticsearch are a run of their own. The race detector's run is not for sink/redis: building its client with -race takes ten minutes on two cores.
+walks='^Test(Redis|Postgres|MongoDB|Webhook|DeadLetters|Reshard|TwoSources)'
 raced=$(go list ./change/... ./mysql/... ./schema/... ./route/... ./shape/... ./kafka/... ./source/... ./sink/... ./internal/... | grep -v /sink/redis)
-# shellcheck disable=SC2086 # a list of packages
-run race -count=1 -race -short -p 2 -timeout 20m $raced
+others=$(go list ./... | grep -v /test/system)
+echo "several packages at a time: some minutes until the first line"
+# shellcheck disable=SC2086 # lists of packages
+{
+	(
+		run system -count=1 -timeout 45m -skip "$walks" ./test/system
+		run race -count=1 -race -short -p 1 -timeout 20m $raced
+	) &
+	run walks -count=1 -timeout 45m -run "$walks" ./test/system &
+	run others -count=1 -p 2 -timeout 45m $others
+}
+wait
+for name in system walks others race; do
+	tell "$name"
+done
 
 echo "make test: $((SECONDS - began)) s"
 go test -count=1 -v ./test/report || failed=1
