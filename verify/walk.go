@@ -181,6 +181,13 @@ func published(t *change.Table) []string {
 
 // shaped returns where a row of the source should be, and as what. What it returns is valid until the next call with the reader.
 func (t *tableRun) shaped(reader *Rows, values []change.Value) (places []sink.Row, err error) {
+	if t.view != nil {
+		row, ok, err := t.view.Row(values)
+		if err != nil || !ok {
+			return nil, err
+		}
+		values = row
+	}
 	if t.shaper == nil {
 		reader.places = append(reader.places[:0], sink.Row{Columns: t.names, Values: values})
 		return reader.places, nil

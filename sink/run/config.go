@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema/registry"
+	"github.com/sluice-cdc/sluice/shape"
 )
 
 // Config is what the page of every sink holds besides the target's own keys.
@@ -23,6 +24,10 @@ type Config struct {
 	// Topics are patterns of topic names, <source>.<database>.<table>: * stands for any letters, ? for one, and /.../ is
 	// a regular expression. Topics that come to match later are taken in.
 	Topics []string `yaml:"topics"`
+
+	// Shape says how rows are at the target, table by table; the first entry that matches counts. A table that none matches stays as it
+	// is. Routes, and all else that names tables and columns, see the shape.
+	Shape []shape.Spec `yaml:"shape"`
 
 	Batch BatchConfig `yaml:"batch"`
 
@@ -128,6 +133,7 @@ func (c *Config) Check(report func(path, problem string)) {
 			report(fmt.Sprintf("topics[%d]", i), err.Error())
 		}
 	}
+	shape.CheckTogether(c.Shape, report)
 	for name, server := range c.Sources {
 		if server.Address == "" {
 			report("sources."+name+".address", "missing: host:port of the database server that the source reads")

@@ -22,7 +22,9 @@ import (
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/config"
 	"github.com/sluice-cdc/sluice/internal/serve"
+	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/sink"
+	"github.com/sluice-cdc/sluice/sink/shaped"
 	"github.com/sluice-cdc/sluice/verify"
 )
 
@@ -145,6 +147,10 @@ func (d Definition[C]) Run(ctx, hard context.Context, args []string, stdout, std
 		return c.failed(err)
 	}
 	c.target = target
+	if len(page.Shape) > 0 {
+		target = shaped.New(target, page.Shape, c.newest)
+		c.target = target
+	}
 	err = c.run(ctx, hard)
 	if closeErr := target.Close(); err == nil {
 		err = closeErr
@@ -307,7 +313,7 @@ func (c *command) checkDead(args []string) (problem string) {
 }
 
 func (c *command) run(ctx, hard context.Context) error {
-	if _, readable := c.target.(sink.Scanner); !readable && (c.name == "verify" || c.name == "repair") {
+	if _, readable := sink.Ability[sink.Scanner](c.target); !readable && (c.name == "verify" || c.name == "repair") {
 		return &change.Problem{Kind: change.Configuration, What: "this target cannot be read back: there is nothing to hold against the source",
 			Mend: "wait --now returns when everything up to now was applied"}
 	}
@@ -330,7 +336,7 @@ func (c *command) run(ctx, hard context.Context) error {
 		return err
 	}
 	s.metrics.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if own, ok := c.target.(prometheus.Collector); ok {
+	if own, ok := sink.Ability[prometheus.Collector](c.target); ok {
 		s.metrics.registry.MustRegister(own)
 	}
 	return s.runAndServe(ctx, hard)
@@ -354,6 +360,18 @@ func (s *Sink) runAndServe(ctx, hard context.Context) error {
 	end()
 	<-served
 	return err
+}
+
+// newest returns the newest schema of a source's table.
+func (c *command) newest(ctx context.Context, source string, t change.TableName) (*change.Table, error) {
+	if source == "" { // doctor asks about newest schemas alone
+		return nil, nil
+	}
+	client, err := c.registry()
+	if err != nil {
+		return nil, err
+	}
+	return newestTable(ctx, client, kafka.TopicName(source, t))
 }
 
 // printJSON prints what -o json asks for.

@@ -39,7 +39,7 @@ func (c *command) against(ctx context.Context) (*against, error) {
 		return nil, err
 	}
 	a := &against{c: c, client: client, topics: make(map[string][]verify.Topic), servers: make(map[string]*verify.Server)}
-	progress, _ := c.target.(sink.Progress)
+	progress, _ := sink.Ability[sink.Progress](c.target)
 	a.waiter = &verify.Waiter{Client: client, Group: c.config.Group, Progress: progress,
 		Notice: func(b verify.Behind) { fmt.Fprintln(c.stderr, "waiting: "+b.What) }}
 	if err := a.findTopics(ctx); err != nil {
