@@ -102,6 +102,10 @@ type Table struct {
 	TableName
 	Columns []Column
 	Key     []int // the columns, by index, that identify a row: the primary key, or a named unique key; in key order
+
+	// Shape, at a sink that gives rows another shape, names how this table is made of the source's: another text, another shape. It
+	// is empty for a table that is as the source has it.
+	Shape string
 }
 
 // Column returns the index of the column of that name (MySQL compares column names without case; so does

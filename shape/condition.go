@@ -51,8 +51,8 @@ func compileCondition(text string, t *change.Table, typed bool) (*Condition, err
 	c := &Condition{text: text, table: t}
 	env := map[string]any{"op": "", "db": "", "table": "", present("before"): true, present("after"): true}
 	found := &images{condition: c}
-	options := []expr.Option{expr.Env(env), expr.Patch(found), expr.AsBool(), expr.DisableBuiltin("now"), expr.Timezone("UTC"),
-		expr.MaxNodes(expressionNodesMax), crc32Function, cellFunction}
+	loops := new(loops)
+	options := append(language(), expr.Env(env), expr.Patch(found), expr.Patch(loops), expr.AsBool())
 	if !typed {
 		options = append(options, expr.AllowUndefinedVariables())
 	} else {
@@ -65,6 +65,9 @@ func compileCondition(text string, t *change.Table, typed bool) (*Condition, err
 	program, err := expr.Compile(text, options...)
 	if found.err != nil {
 		return nil, found.err
+	}
+	if loops.nested {
+		return nil, fmt.Errorf("condition %q: %s", text, nestedLoops)
 	}
 	for image, bare := range found.bare {
 		if bare > 0 {
@@ -110,7 +113,7 @@ func (c *Condition) Holds(op change.Op, before, after []change.Value) (bool, err
 			env[name] = value
 		}
 	}
-	result, err := expr.Run(c.program, env)
+	result, err := run(c.program, env)
 	if err != nil {
 		return false, fmt.Errorf("condition %q: %s", c.text, firstLine(err))
 	}
@@ -191,6 +194,14 @@ func (f *images) binary(node *ast.Node, n *ast.BinaryNode) {
 	switch n.Operator {
 	case "==", "!=":
 		f.compareWithNil(node, n)
+	default:
+		nullSafe(node, n)
+	}
+}
+
+// nullSafe makes a comparison with NULL false, as it is in SQL; == and != know nil themselves.
+func nullSafe(node *ast.Node, n *ast.BinaryNode) {
+	switch n.Operator {
 	case "<", "<=", ">", ">=", "contains", "startsWith", "endsWith", "matches":
 		var null ast.Node
 		for _, side := range []ast.Node{n.Left, n.Right} {

@@ -31,8 +31,50 @@ type Expression struct {
 	program *vm.Program // nil where direct
 }
 
-// expressionNodesMax bounds what a configuration can ask for each row.
-const expressionNodesMax = 1000
+// What a configuration can ask for each row is bounded: the size of an expression, and how much of lists it makes, which
+// is also how often a loop over one runs. Loops in loops are refused, so that time is bounded with them, and not by a clock: a row must
+// give the same value on a busy machine.
+const (
+	expressionNodesMax  = 1000
+	expressionMemoryMax = 100_000 // elements and characters made on the way
+)
+
+const nestedLoops = "a loop within a loop (map, filter, all, ...) may take too long for each row"
+
+// language are the options that all expressions have in common. Left out is what reads a clock, and what has no fixed order.
+func language() []expr.Option {
+	options := []expr.Option{expr.Timezone("UTC"), expr.MaxNodes(expressionNodesMax), crc32Function, cellFunction}
+	for _, name := range []string{"now", "keys", "values", "toPairs"} {
+		options = append(options, expr.DisableBuiltin(name))
+	}
+	return options
+}
+
+// run runs a program within its bounds.
+func run(program *vm.Program, env map[string]any) (any, error) {
+	machine := vm.VM{MemoryBudget: expressionMemoryMax}
+	return machine.Run(program, env)
+}
+
+// loops finds loops within loops.
+type loops struct{ nested bool }
+
+// Visit is called for each node, children first.
+func (l *loops) Visit(node *ast.Node) {
+	if predicate, ok := (*node).(*ast.PredicateNode); ok && !l.nested {
+		inner := new(predicates)
+		ast.Walk(&predicate.Node, inner)
+		l.nested = inner.found
+	}
+}
+
+type predicates struct{ found bool }
+
+// Visit is called for each node, children first.
+func (p *predicates) Visit(node *ast.Node) {
+	_, ok := (*node).(*ast.PredicateNode)
+	p.found = p.found || ok
+}
 
 // Compile reads the expression for rows of that table. An unknown column is an error that lists those there are.
 func Compile(text string, t *change.Table) (*Expression, error) {
@@ -44,7 +86,8 @@ func Compile(text string, t *change.Table) (*Expression, error) {
 		env[t.Columns[i].Name] = example(&t.Columns[i])
 	}
 	found := &identifiers{table: t}
-	options := []expr.Option{expr.Patch(found), expr.DisableBuiltin("now"), expr.Timezone("UTC"), expr.MaxNodes(expressionNodesMax), crc32Function, cellFunction}
+	loops := new(loops)
+	options := append(language(), expr.Patch(found), expr.Patch(loops))
 	_, err := expr.Compile(text, append(options, expr.Env(env))...)
 	var program *vm.Program
 	if err == nil {
@@ -54,6 +97,8 @@ func Compile(text string, t *change.Table) (*Expression, error) {
 	switch {
 	case err != nil:
 		return nil, explain(err, text, t)
+	case loops.nested:
+		return nil, fmt.Errorf("expression %q for %s: %s", text, t.TableName, nestedLoops)
 	case found.environment:
 		return nil, fmt.Errorf("expression %q for %s: $env is not known; name the columns", text, t.TableName)
 	case len(found.columns) == 0:
@@ -147,7 +192,7 @@ func (e *Expression) Eval(row []change.Value) (change.Value, error) {
 		}
 		env[e.names[i]] = value
 	}
-	result, err := expr.Run(e.program, env)
+	result, err := run(e.program, env)
 	if err != nil {
 		return change.Value{}, fmt.Errorf("expression %q: %s", e.text, firstLine(err))
 	}

@@ -63,6 +63,34 @@ type Shaper interface {
 	Shape(source string, t *change.Table, values []change.Value, into []Row) ([]Row, error)
 }
 
+// Viewer is the ability to have a source's table in other tables of the target, in another shape. What the other abilities ask by a table
+// is then asked by one of these: Scan, Sums, Shape.
+type Viewer interface {
+	// Views returns the tables of the target that hold rows of the source's table: none where the table is as it is.
+	Views(ctx context.Context, source string, t *change.Table) ([]View, error)
+}
+
+// View is a table of the target that holds rows of a source's table. Its functions are pure and may be called by many goroutines.
+type View struct {
+	Table *change.Table // as the target has it
+
+	// Row returns the target's row for one of the source's; ok is false where it has none.
+	Row func(values []change.Value) (row []change.Value, ok bool, err error)
+
+	// Key returns the target's key for one of the source's, and SourceKey the other way round; both in key order.
+	Key       func(source []change.Value) []change.Value
+	SourceKey func(target []change.Value) []change.Value
+
+	// Explain says step by step what becomes of a row of the source, for people.
+	Explain func(values []change.Value) []string
+}
+
+// Explainer is the ability to say why a row stands where it stands, for people.
+type Explainer interface {
+	// Explain returns one line a step, of a row as Shaper takes it. It is pure.
+	Explain(source string, t *change.Table, values []change.Value) ([]string, error)
+}
+
 // Replayer is the ability to go back, or forward, while the group is stopped. It comes with Progress.
 type Replayer interface {
 	// SetProgress writes the next offset and T of each partition, with one more than its greatest epoch, into every

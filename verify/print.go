@@ -26,7 +26,7 @@ func (r *Report) Print(out io.Writer, limit int) error {
 	fmt.Fprintln(w, "seconds\t")
 	rows, again := int64(0), int64(0)
 	for _, t := range r.Tables {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", t.Table, Grouped(t.SourceRows), Grouped(t.TargetRows), Grouped(t.LookedAgain), Grouped(t.Differences))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", t.name(), Grouped(t.SourceRows), Grouped(t.TargetRows), Grouped(t.LookedAgain), Grouped(t.Differences))
 		for _, kind := range Kinds {
 			fmt.Fprintf(w, "%s\t", Grouped(t.Kinds[kind]))
 		}
@@ -54,7 +54,7 @@ func (t *TableResult) printRows(b *strings.Builder, limit int) {
 		if i == limit || t.Rows[i].Source == nil && t.Rows[i].Target == nil {
 			break
 		}
-		fmt.Fprintf(b, "\n%s  %s  %s", t.Table, t.sayKey(t.Rows[i].Key), t.Rows[i].Kind)
+		fmt.Fprintf(b, "\n%s  %s  %s", t.name(), t.sayKey(t.Rows[i].Key), t.Rows[i].Kind)
 		if belongs := t.Rows[i].Belongs; len(belongs) > 0 {
 			b.WriteString(", belongs to " + strings.Join(belongs, ", "))
 		}
@@ -62,8 +62,16 @@ func (t *TableResult) printRows(b *strings.Builder, limit int) {
 		t.Rows[i].print(b)
 	}
 	if more := t.Differences - int64(min(limit, len(t.Rows))); more > 0 {
-		fmt.Fprintf(b, "\n%s: %d more rows differ (--limit, or -o json)\n", t.Table, more)
+		fmt.Fprintf(b, "\n%s: %d more rows differ (--limit, or -o json)\n", t.name(), more)
 	}
+}
+
+// name names the table, and the target's where it has another shape.
+func (t *TableResult) name() string {
+	if t.Target == "" {
+		return t.Table
+	}
+	return t.Table + " > " + t.Target
 }
 
 func (t *TableResult) sayKey(key []string) string {

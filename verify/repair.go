@@ -71,7 +71,7 @@ type Repair struct {
 // Repair sends the signals, waits until the sources have published and the target has applied what came of them, and looks at the
 // keys again. The report is of these keys alone. Topics, Servers and Waiter are as for Compare.
 func (r *Run) Repair(ctx context.Context, repairs []Repair, report *Report) (*Report, error) {
-	scanner, ok := r.Target.(sink.Scanner)
+	scanner, ok := sink.Ability[sink.Scanner](r.Target)
 	if !ok {
 		return nil, &change.Problem{Kind: change.Configuration, What: "this target cannot be read back", Why: "it has no Scan"}
 	}
@@ -166,7 +166,7 @@ func (w *Waiter) crawl(source, id string) *kafka.CrawlState {
 func (t *tableRun) lookAgain(ctx context.Context, report *Report) error {
 	var keys []string
 	for i := range report.Tables {
-		if report.Tables[i].Topic != t.topic.Name {
+		if r := &report.Tables[i]; r.Topic != t.topic.Name || r.Target != t.result.Target {
 			continue
 		}
 		for _, d := range report.Tables[i].Rows {
@@ -190,17 +190,19 @@ func (t *tableRun) lookAgain(ctx context.Context, report *Report) error {
 
 // parseKeyText reads what keyText wrote.
 func (t *tableRun) parseKeyText(texts []string) (string, error) {
-	if len(texts) != len(t.table.Key) {
-		return "", fmt.Errorf("a key of %s has %d columns, the report's has %d", t.table, len(t.table.Key), len(texts))
+	if len(texts) != len(t.published.Key) {
+		return "", fmt.Errorf("a key of %s has %d columns, the report's has %d", t.published, len(t.published.Key), len(texts))
+	}
+	values := make([]change.Value, len(texts))
+	for i, text := range texts {
+		var err error
+		if values[i], err = parseKeyText(&t.published.Columns[t.published.Key[i]], text); err != nil {
+			return "", fmt.Errorf("key %q of %s: %w", texts, t.published, err)
+		}
 	}
 	var key []byte
-	for i, text := range texts {
-		c := &t.table.Columns[t.table.Key[i]]
-		v, err := parseKeyText(c, text)
-		if err != nil {
-			return "", fmt.Errorf("key %q of %s: %w", texts, t.table, err)
-		}
-		key = appendKeyValue(key, c, v)
+	for i, v := range t.targetKey(values) {
+		key = appendKeyValue(key, &t.table.Columns[t.table.Key[i]], v)
 	}
 	return string(key), nil
 }

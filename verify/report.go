@@ -27,6 +27,7 @@ type TableResult struct {
 	Table       string         `json:"table"`
 	Source      string         `json:"source"`
 	Topic       string         `json:"topic"`
+	Target      string         `json:"target,omitempty"` // the target's table, where it has another shape
 	KeyColumns  []string       `json:"key_columns"`
 	SourceRows  int64          `json:"source_rows"`
 	TargetRows  int64          `json:"target_rows"`

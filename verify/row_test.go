@@ -147,7 +147,7 @@ func TestKeys(t *testing.T) {
 			_, _ = parseKey(ka[:i])
 		}
 		texts := []string{keyText(&rows.table.Columns[1], values[0]), keyText(&rows.table.Columns[0], values[1])}
-		back, err := (&tableRun{table: exact()}).parseKeyText(texts)
+		back, err := (&tableRun{table: exact(), published: exact()}).parseKeyText(texts)
 		if err != nil || back != string(ka) {
 			t.Fatalf("%q gives %q: %v", texts, back, err)
 		}

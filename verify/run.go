@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/schema"
 	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/schema/registry"
 	"github.com/sluice-cdc/sluice/sink"
@@ -53,7 +54,7 @@ type Progress struct {
 
 // Compare goes over all tables and returns what differs. The tables' errors are joined; the report tells what was compared.
 func (r *Run) Compare(ctx context.Context) (*Report, error) {
-	scanner, ok := r.Target.(sink.Scanner)
+	scanner, ok := sink.Ability[sink.Scanner](r.Target)
 	if !ok {
 		return nil, &change.Problem{Kind: change.Configuration, What: "this target cannot be read back", Why: "it has no Scan"}
 	}
@@ -76,14 +77,49 @@ func (r *Run) Compare(ctx context.Context) (*Report, error) {
 // prepare looks at every table before any is compared.
 func (r *Run) prepare(ctx context.Context, scanner sink.Scanner) error {
 	for _, topic := range r.Topics {
-		t, err := r.table(ctx, topic)
+		tables, err := r.views(ctx, topic)
 		if err != nil {
 			return err
 		}
-		t.scanner = scanner
-		r.tables = append(r.tables, t)
+		for _, t := range tables {
+			t.scanner = scanner
+		}
+		r.tables = append(r.tables, tables...)
 	}
 	return nil
+}
+
+// views returns the topic's table, once for each table of the target in which its rows stand.
+func (r *Run) views(ctx context.Context, topic Topic) ([]*tableRun, error) {
+	t, err := r.table(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	viewer, ok := r.Target.(sink.Viewer)
+	if !ok {
+		r.resume(t)
+		return []*tableRun{t}, nil
+	}
+	views, err := viewer.Views(ctx, topic.Source, t.table)
+	if err != nil {
+		return nil, err
+	}
+	if len(views) == 0 {
+		r.resume(t)
+		return []*tableRun{t}, nil
+	}
+	var tables []*tableRun
+	for i := range views {
+		if i > 0 {
+			if t, err = r.table(ctx, topic); err != nil {
+				return nil, err
+			}
+		}
+		t.see(&views[i])
+		tables = append(tables, t)
+		r.resume(t)
+	}
+	return tables, nil
 }
 
 func (r *Run) table(ctx context.Context, topic Topic) (*tableRun, error) {
@@ -99,18 +135,34 @@ func (r *Run) table(ctx context.Context, topic Topic) (*tableRun, error) {
 		return nil, err
 	}
 	table := decoder.Table()
-	t := &tableRun{run: r, topic: topic, table: table, names: published(table), value: decoder, valueID: id, decoders: make(map[int]*avro.KeyDecoder)}
-	t.shaper, _ = r.Target.(sink.Shaper)
-	if t.source, err = r.Servers[topic.Source].loadTable(ctx, table); err != nil {
+	parsed, err := schema.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	t := &tableRun{run: r, topic: topic, table: table, published: table, names: published(table), value: decoder, valueID: id, decoders: make(map[int]*avro.KeyDecoder)}
+	t.shaper, _ = sink.Ability[sink.Shaper](r.Target)
+	if t.source, err = r.Servers[topic.Source].loadTable(ctx, table, parsed.Shaping); err != nil {
 		return nil, err
 	}
 	t.result = TableResult{Table: table.String(), Source: topic.Source, Topic: topic.Name, KeyColumns: table.KeyNames()}
-	if s := r.State.Tables[topic.Name]; s != nil && s.TopicID == topic.ID {
+	return t, nil
+}
+
+// resume takes up what an earlier run has compared of the table.
+func (r *Run) resume(t *tableRun) {
+	if s := r.State.Tables[t.name()]; s != nil && s.TopicID == t.topic.ID {
 		t.result, t.place = s.Result, s.Place
 		t.rows.Store(t.result.SourceRows)
 		t.differ.Store(t.result.Differences)
 	}
-	return t, nil
+}
+
+// name tells the table from others in the state: a topic's rows may stand in several.
+func (t *tableRun) name() string {
+	if t.view == nil {
+		return t.topic.Name
+	}
+	return sink.LaneTopic(t.topic.Name, t.table.TableName)
 }
 
 // compareAll compares the tables side by side. A table that fails leaves the others alone.
@@ -119,7 +171,7 @@ func (r *Run) compareAll(ctx context.Context) error {
 	slots := make(chan struct{}, r.Parallel)
 	errs := make([]error, len(r.tables))
 	for i, t := range r.tables {
-		if s := r.State.Tables[t.topic.Name]; s != nil && s.Done && s.TopicID == t.topic.ID {
+		if s := r.State.Tables[t.name()]; s != nil && s.Done && s.TopicID == t.topic.ID {
 			continue
 		}
 		slots <- struct{}{}
@@ -163,10 +215,10 @@ func (r *Run) note(t *tableRun, done bool) {
 	}
 	r.State.mu.Lock()
 	defer r.State.mu.Unlock()
-	if old := r.State.Tables[t.topic.Name]; old != nil && old.Done && old.TopicID == t.topic.ID {
+	if old := r.State.Tables[t.name()]; old != nil && old.Done && old.TopicID == t.topic.ID {
 		return
 	}
-	r.State.Tables[t.topic.Name] = s
+	r.State.Tables[t.name()] = s
 }
 
 // save writes how far all tables are.

@@ -173,7 +173,11 @@ func (t *tableRun) lookAtSource(ctx context.Context, keys [][]change.Value, how 
 		return Mark{}, err
 	}
 	rows := NewRows(t.table)
-	err = t.source.rowsOf(ctx, x, keys, func(values []change.Value) error {
+	atSource := make([][]change.Value, len(keys))
+	for i := range keys {
+		atSource[i] = t.sourceKey(keys[i])
+	}
+	err = t.source.rowsOf(ctx, x, atSource, func(values []change.Value) error {
 		places, err := t.shaped(rows, values)
 		if err != nil {
 			return err
@@ -266,11 +270,11 @@ func (t *tableRun) recordKey(ctx context.Context, framed []byte) (string, error)
 	if err != nil {
 		return "", err
 	}
-	if len(values) != len(t.table.Key) {
-		return "", fmt.Errorf("a key of %s has %d columns, the table's has %d", t.topic.Name, len(values), len(t.table.Key))
+	if len(values) != len(t.published.Key) {
+		return "", fmt.Errorf("a key of %s has %d columns, the table's has %d", t.topic.Name, len(values), len(t.published.Key))
 	}
 	var key []byte
-	for i, v := range values {
+	for i, v := range t.targetKey(values) {
 		key = appendKeyValue(key, &t.table.Columns[t.table.Key[i]], v)
 	}
 	return string(key), nil

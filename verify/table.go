@@ -31,10 +31,14 @@ func (r *Run) chunkRows() int {
 
 // tableRun holds one table against the target.
 type tableRun struct {
-	run     *Run
-	topic   Topic
-	table   *change.Table
-	names   []string
+	run   *Run
+	topic Topic
+	table *change.Table // as the target has it: published, unless there is a view
+	names []string
+
+	published *change.Table // as the newest schema of the topic has it
+	view      *sink.View    // nil: the target has the table as it is
+
 	value   *avro.Decoder // of the newest schema, whose table is compared
 	valueID int
 	source  *sourceTable
@@ -50,6 +54,28 @@ type tableRun struct {
 	result   TableResult
 	place    tablePlace
 	decoders map[int]*avro.KeyDecoder
+}
+
+// see has the table compared as the view has it.
+func (t *tableRun) see(v *sink.View) {
+	t.view, t.table, t.names = v, v.Table, published(v.Table)
+	t.result.Target = v.Table.String()
+}
+
+// targetKey returns the target's key for one of the source's; nil stays nil.
+func (t *tableRun) targetKey(source []change.Value) []change.Value {
+	if t.view == nil || source == nil {
+		return source
+	}
+	return t.view.Key(source)
+}
+
+// sourceKey returns the source's key for one of the target's.
+func (t *tableRun) sourceKey(target []change.Value) []change.Value {
+	if t.view == nil {
+		return target
+	}
+	return t.view.SourceKey(target)
 }
 
 // compare goes over the whole table.
@@ -151,7 +177,7 @@ func (t *tableRun) walk(ctx context.Context, chunks chan<- *chunk) error {
 func (t *tableRun) want(reader *Rows, d *Deltas, values []change.Value, ask func(key []byte) bool) error {
 	places, err := t.shaped(reader, values)
 	if err != nil {
-		return fmt.Errorf("where a row of %s belongs: %w", t.table, err)
+		return fmt.Errorf("where a row of %s belongs: %w", t.published, err)
 	}
 	for i := range places {
 		key, err := reader.Key(&places[i])
@@ -212,7 +238,7 @@ func (t *tableRun) compareRange(ctx context.Context, c *chunk) error {
 	if err := t.readRange(ctx, c, reader, deltas); err != nil {
 		return err
 	}
-	request := sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through, ValuesOnly: true}
+	request := sink.Scan{Source: t.topic.Source, Table: t.table, After: t.targetKey(c.after), Through: t.targetKey(c.through), ValuesOnly: true}
 	err := t.scanner.Scan(ctx, request, func(row sink.Row) error {
 		c.result.TargetRows++
 		return found(reader, deltas, &row, nil)
@@ -340,7 +366,7 @@ func (t *tableRun) differs(key string, kind Kind, l *Look, into *TableResult) er
 	if err != nil {
 		return err
 	}
-	d := Difference{Kind: kind, Key: KeyTexts(t.table, values)}
+	d := Difference{Kind: kind, Key: KeyTexts(t.published, t.sourceKey(values))}
 	if t.shown.Load() < int64(t.run.Limit) {
 		t.shown.Add(1)
 		d.show(t.table, l.Want[key], l.Found[key])

@@ -27,10 +27,11 @@ type owner struct {
 	Table     string   `json:"table"`
 	Key       []string `json:"key"`
 	Documents string   `json:"documents"`
+	Shape     string   `json:"shape,omitempty"` // see change.Table
 }
 
 func (c *Config) owner(source string, t *change.Table) owner {
-	return owner{Source: source, Database: t.DB, Table: t.Name, Key: t.KeyNames(), Documents: c.Documents}
+	return owner{Source: source, Database: t.DB, Table: t.Name, Key: t.KeyNames(), Documents: c.Documents, Shape: t.Shape}
 }
 
 // sameTable reports whether both are of one table of one source, in whatever form.
@@ -39,7 +40,7 @@ func (o owner) sameTable(p owner) bool {
 }
 
 func (o owner) equal(p owner) bool {
-	return o.sameTable(p) && slices.Equal(o.Key, p.Key) && o.Documents == p.Documents
+	return o.sameTable(p) && slices.Equal(o.Key, p.Key) && o.Documents == p.Documents && o.Shape == p.Shape
 }
 
 // index is what stands behind an alias.
@@ -129,6 +130,10 @@ func (x *index) check(want owner) error {
 		p.What = fmt.Sprintf("the index's documents have the key (%s), the table has (%s)", strings.Join(have.Key, ", "), strings.Join(want.Key, ", "))
 		p.Why = "the rows of before would stay beside those of now"
 		p.Mend = "begin anew: sluice replay --to beginning --empty"
+	case have.Shape != want.Shape:
+		p.What = "the index's documents were written in another shape"
+		p.Why = "half of the index would have other fields' values, and what should not be there would stay"
+		p.Mend = "begin anew: sluice replay --to beginning --empty, or set another elasticsearch.index"
 	default:
 		p.What = fmt.Sprintf("the index's documents are %s, elasticsearch.documents is %s", have.Documents, want.Documents)
 		p.Why = "half of the index would have another form"

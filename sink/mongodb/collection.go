@@ -21,10 +21,11 @@ type owner struct {
 	Key      []string `bson:"key"`
 	Dates    string   `bson:"dates"`
 	JSON     string   `bson:"json"`
+	Shape    string   `bson:"shape,omitempty"` // see change.Table
 }
 
 func (c *Config) owner(source string, t *change.Table) owner {
-	return owner{Source: source, Database: t.DB, Table: t.Name, Key: t.KeyNames(), Dates: c.Dates, JSON: c.JSON}
+	return owner{Source: source, Database: t.DB, Table: t.Name, Key: t.KeyNames(), Dates: c.Dates, JSON: c.JSON, Shape: t.Shape}
 }
 
 // sameTable reports whether both are of one table of one source, in whatever form.
@@ -106,6 +107,10 @@ func (m *mark) check(name string, want owner) error {
 	case have.Dates != want.Dates || have.JSON != want.JSON:
 		p.What = fmt.Sprintf("the collection has dates: %s and json: %s, the config dates: %s and json: %s", have.Dates, have.JSON, want.Dates, want.JSON)
 		p.Why = "half of the collection would have another form"
+		p.Mend = "begin anew: sluice replay --to beginning --empty, or set another mongodb.collection"
+	case have.Shape != want.Shape:
+		p.What = "the collection's documents were written in another shape"
+		p.Why = "half of the collection would have other fields' values, and what should not be there would stay"
 		p.Mend = "begin anew: sluice replay --to beginning --empty, or set another mongodb.collection"
 	default:
 		return nil

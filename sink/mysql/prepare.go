@@ -369,8 +369,8 @@ func (t *Target) claim(ctx context.Context, s *shard, group string, tab *table) 
 		p.Why = "two groups at different offsets would write the same rows"
 		p.Mend = "name another database, or start once with mysql.adopt: true after comparing (and stop the other group)"
 	case route != fingerprint:
-		p.What = fmt.Sprintf("table %s was written by another route", name)
-		p.Why = "rows that are there stand in shards where this route does not look for them"
+		p.What = fmt.Sprintf("table %s was written by another route or in another shape", name)
+		p.Why = "rows that are there stand in shards where this route does not look for them, or have other columns' values"
 		p.Mend = "name a new group and new databases, or start once with mysql.adopt: true after comparing"
 	default:
 		return nil

@@ -49,7 +49,7 @@ func newPlacement(config Config, t *change.Table) (placement, error) {
 	if err != nil {
 		return placement{}, routeProblem(t, err, "add a route for the table, or leave its topic out")
 	}
-	p := placement{text: spec.By, keyed: true, count: len(names)}
+	p := placement{text: spec.By, keyed: true, count: len(names), of: t}
 	if p.rule, err = spec.Rule.Build(names); err != nil {
 		return placement{}, routeProblem(t, err, "mend the table's route")
 	}
@@ -72,7 +72,11 @@ func routeProblem(t *change.Table, err error, mend string) error {
 
 // fingerprint names how rows are spread, for _sluice_table.
 func (p *placement) fingerprint(config Config) string {
-	return route.Fingerprint(p.text, p.rule, config.shardNames())
+	text := p.text
+	if p.of != nil && p.of.Shape != "" {
+		text += "\x00shape " + p.of.Shape
+	}
+	return route.Fingerprint(text, p.rule, config.shardNames())
 }
 
 // shard returns where a row belongs: a shard's index or route.All.

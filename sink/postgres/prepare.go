@@ -278,15 +278,19 @@ func (j *judgement) index(x *index) {
 
 // claim writes down which group writes the table; another's is refused.
 func (t *Target) claim(ctx context.Context, group string, tab *table) error {
-	var of, by string
+	var of, by, want string
 	err := t.server.withSession(ctx, func(c *session) error {
 		update := "DO NOTHING"
 		if t.config.Adopt {
 			update = "(table_name) DO UPDATE SET source_table=excluded.source_table,consumer_group=excluded.consumer_group"
 		}
 		name := []byte(tab.place.String())
+		want = tab.source.String()
+		if tab.schema.Shape != "" {
+			want += " in shape " + tab.schema.Shape
+		}
 		take := statement{"INSERT INTO " + c.own(ownerTable) + " (table_name,source_table,consumer_group) VALUES ($1,$2,$3) ON CONFLICT " + update,
-			[][]byte{name, []byte(tab.source.String()), []byte(group)}}
+			[][]byte{name, []byte(want), []byte(group)}}
 		found, err := c.exec(ctx, take, statement{"SELECT source_table,consumer_group FROM " + c.own(ownerTable) + " WHERE table_name=$1", [][]byte{name}})
 		if err != nil {
 			return err
@@ -301,8 +305,12 @@ func (t *Target) claim(ctx context.Context, group string, tab *table) error {
 	switch {
 	case err != nil:
 		return err
-	case of != tab.source.String():
-		p.What = fmt.Sprintf("table %s is the target of %s, not of %s", tab.place, of, tab.source)
+	case of != want && (of == tab.source.String() || strings.HasPrefix(of, tab.source.String()+" in shape ")):
+		p.What = fmt.Sprintf("table %s was written in another shape", tab.place)
+		p.Why = "rows that are there have other columns' values, or should not be there"
+		p.Mend = "name a new group and another pattern in postgres.table, or start once with postgres.adopt: true after comparing"
+	case of != want:
+		p.What = fmt.Sprintf("table %s is the target of %s, not of %s", tab.place, of, want)
 		p.Why = "two tables of the source would overwrite each other"
 		p.Mend = "have {db} in the pattern postgres.table"
 	case by != group:

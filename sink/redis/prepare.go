@@ -64,7 +64,7 @@ func (t *Target) Prepare(ctx context.Context, group, source string, tables []*ch
 		if err != nil {
 			return err
 		}
-		want := ledgerEntry{Source: source, Database: table.DB, Table: table.Name, Group: group, Key: table.KeyNames(), Form: p.form()}
+		want := ledgerEntry{Source: source, Database: table.DB, Table: table.Name, Group: group, Key: table.KeyNames(), Form: p.form() + inShape(table)}
 		have, err := t.enter(ctx, client, want)
 		if err != nil {
 			return err
@@ -77,6 +77,14 @@ func (t *Target) Prepare(ctx context.Context, group, source string, tables []*ch
 		t.mu.Unlock()
 	}
 	return nil
+}
+
+// inShape is the part of a ledger's entry that says in which shape the rows are.
+func inShape(table *change.Table) string {
+	if table.Shape == "" {
+		return ""
+	}
+	return " in shape " + table.Shape
 }
 
 // enter writes down whose the table's name is, unless that is written, and returns what is.
@@ -121,7 +129,7 @@ func (t *Target) compareEntries(have, want ledgerEntry) error {
 		p.Why = "the rows of before would stay beside those of now"
 		p.Mend = "begin anew: sluice replay --to beginning --empty"
 	case have.Form != want.Form:
-		p.What = fmt.Sprintf("the rows of %s.%s are kept otherwise than redis.tables says", want.Database, want.Table)
+		p.What = fmt.Sprintf("the rows of %s.%s are kept otherwise than redis.tables and shape say", want.Database, want.Table)
 		p.Why = "there: " + have.Form + "\nhere:  " + want.Form
 		p.Mend = "begin anew: sluice replay --to beginning --empty, or set the config back"
 	default:

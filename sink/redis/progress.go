@@ -24,11 +24,20 @@ const nothing = "-"
 
 // progressKey is in the slot of the rows that it goes with. Rows under another name are others: the name is in it.
 func (c *Config) progressKey(group string, p sink.Partition, slot int) string {
-	key := append([]byte("sluice:progress:"+tag(p.Topic, slot)+":"), appendEscaped(nil, group)...)
+	key := append([]byte("sluice:progress:"+tag(rowsTopic(p), slot)+":"), appendEscaped(nil, group)...)
 	if !c.Cluster {
 		key = appendEscaped(append(key, ':'), c.Name)
 	}
 	return string(fmt.Appendf(key, ":%x:%d:%d", p.TopicID, p.Count, p.Partition))
+}
+
+// rowsTopic is the topic whose name the rows' keys have: another than the partition's where the table has another name here.
+func rowsTopic(p sink.Partition) string {
+	topic, table, ok := sink.LaneOf(p.Topic)
+	if !ok {
+		return topic
+	}
+	return kafka.TopicName(p.Source, table)
 }
 
 // groupKey is the set of a group's progress keys.
@@ -38,7 +47,10 @@ func groupKey(group string) string {
 
 // slotsOf returns over how many slots a topic's rows are spread.
 func (c *Config) slotsOf(p sink.Partition) (int, error) {
-	name, ok := kafka.TableOf(p.Source, p.Topic)
+	topic, name, ok := sink.LaneOf(p.Topic)
+	if !ok {
+		name, ok = kafka.TableOf(p.Source, topic)
+	}
 	if ok {
 		return c.table(name).slots(), nil
 	}
@@ -163,7 +175,7 @@ func (t *Target) register(ctx context.Context, client rueidis.Client, group stri
 		return t.judge("a partition could not be assigned", err)
 	}
 	t.mu.Lock()
-	entry, known := t.prepared[p.Topic]
+	entry, known := t.prepared[rowsTopic(p)]
 	t.mu.Unlock()
 	if !known {
 		return nil

@@ -224,7 +224,7 @@ func (s *Sink) checkAge(t *topic, at spot, through int64, now time.Time) error {
 
 // floorLimit is how old T may become; 0: no bound.
 func (s *Sink) floorLimit(settings sink.LogSettings) time.Duration {
-	if f, ok := s.target.(sink.Floor); ok {
+	if f, ok := sink.Ability[sink.Floor](s.target); ok {
 		return f.Floor(settings)
 	}
 	if !settings.Compacted {

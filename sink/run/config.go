@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema/registry"
+	"github.com/sluice-cdc/sluice/shape"
 )
 
 // Config is what the page of every sink holds besides the target's own keys.
@@ -23,6 +24,10 @@ type Config struct {
 	// Topics are patterns of topic names, <source>.<database>.<table>: * stands for any letters, ? for one, and /.../ is
 	// a regular expression. Topics that come to match later are taken in.
 	Topics []string `yaml:"topics"`
+
+	// Shape says how rows are at the target, table by table; the first entry that matches counts. A table that none matches stays as it
+	// is. Routes, and all else that names tables and columns, see the shape.
+	Shape []shape.Spec `yaml:"shape"`
 
 	Batch BatchConfig `yaml:"batch"`
 
@@ -54,7 +59,7 @@ type Config struct {
 
 	// Sources are the database servers behind the topics, by the source's name. Only verify and wait --now ask them; run does
 	// not connect to them.
-	Sources map[string]mysql.Config `yaml:"sources"`
+	Sources map[string]SourceServer `yaml:"sources"`
 
 	// HTTP is the address of /metrics, /livez, /readyz, /status and, on loopback, pprof. Empty: none.
 	HTTP string `yaml:"http"`
@@ -69,6 +74,14 @@ type BatchConfig struct {
 	// MaxWait is how long a batch that is not full waits for more. At 0 whatever has come is applied at once, and
 	// batches grow by themselves under load.
 	MaxWait time.Duration `yaml:"max_wait"`
+}
+
+// SourceServer is the database server behind a source's topics.
+type SourceServer struct {
+	mysql.Config `yaml:",inline"`
+
+	// Hash has, by database.table.column, the salts and keys of the source's page for columns that it hashes: verify does the same.
+	Hash map[string]shape.Hash `yaml:"hash"`
 }
 
 // Action is what happens to a record that cannot be applied.
@@ -128,6 +141,7 @@ func (c *Config) Check(report func(path, problem string)) {
 			report(fmt.Sprintf("topics[%d]", i), err.Error())
 		}
 	}
+	shape.CheckTogether(c.Shape, report)
 	for name, server := range c.Sources {
 		if server.Address == "" {
 			report("sources."+name+".address", "missing: host:port of the database server that the source reads")

@@ -67,7 +67,7 @@ func (c *command) doctor(ctx context.Context) error {
 	e := &examination{config: c.config, target: c.target}
 	topics := e.cluster(ctx)
 	e.registry(ctx, topics)
-	if checker, ok := c.target.(sink.Checker); ok {
+	if checker, ok := sink.Ability[sink.Checker](c.target); ok {
 		found, err := checker.Check(ctx, c.config.Group, e.tables)
 		e.findings = append(e.findings, found...)
 		if err != nil {
@@ -148,7 +148,7 @@ func (e *examination) topic(ctx context.Context, adm *kadm.Client, name string) 
 
 // progress examines where the group would begin, partition by partition, as a run would.
 func (e *examination) progress(ctx context.Context, adm *kadm.Client, names []string) {
-	progress, _ := e.target.(sink.Progress)
+	progress, _ := sink.Ability[sink.Progress](e.target)
 	v, err := takeSurvey(ctx, adm, e.config.Group, progress, names)
 	if err != nil {
 		e.failed("group "+e.config.Group, err)

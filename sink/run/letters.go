@@ -322,7 +322,7 @@ func plainRow(t *change.Table, values []change.Value) map[string]any {
 // the records themselves.
 func (box *letterbox) retry(ctx context.Context, chosen []*letter) error {
 	c := box.c
-	if r, ok := c.target.(sink.Resender); ok {
+	if r, ok := sink.Ability[sink.Resender](c.target); ok {
 		return box.resend(ctx, r, chosen)
 	}
 	report, err := box.rows(ctx, chosen)

@@ -84,9 +84,9 @@ func (c *command) replay(ctx context.Context) error {
 	if err := c.sameGroup(); err != nil {
 		return err
 	}
-	r.progress, _ = c.target.(sink.Progress)
-	r.replayer, _ = c.target.(sink.Replayer)
-	r.emptier, _ = c.target.(sink.Emptier)
+	r.progress, _ = sink.Ability[sink.Progress](c.target)
+	r.replayer, _ = sink.Ability[sink.Replayer](c.target)
+	r.emptier, _ = sink.Ability[sink.Emptier](c.target)
 	if r.progress != nil && r.replayer == nil {
 		return &change.Problem{Kind: change.Configuration, What: "this target keeps its progress and cannot be replayed"}
 	}

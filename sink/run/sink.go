@@ -86,9 +86,9 @@ func New(c Config, target sink.Target, log *slog.Logger) (*Sink, error) {
 	s := &Sink{config: c, patterns: patterns, target: target, log: log, metrics: newMetrics(), health: &serve.Health{},
 		schemas: newSchemas(client), slots: make(chan struct{}, c.Parallel), fatal: make(chan error, 1), pulse: newPulse(),
 		workers: make(map[spot]*worker), topics: make(map[string]*topic), seen: make(map[string]incarnation)}
-	s.progress, _ = target.(sink.Progress)
-	s.preparer, _ = target.(sink.Preparer)
-	s.debtor, _ = target.(sink.Debtor)
+	s.progress, _ = sink.Ability[sink.Progress](target)
+	s.preparer, _ = sink.Ability[sink.Preparer](target)
+	s.debtor, _ = sink.Ability[sink.Debtor](target)
 	s.health.Set("start", errors.New("starting"))
 	return s, nil
 }

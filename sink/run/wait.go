@@ -39,7 +39,7 @@ func (c *command) against(ctx context.Context) (*against, error) {
 		return nil, err
 	}
 	a := &against{c: c, client: client, topics: make(map[string][]verify.Topic), servers: make(map[string]*verify.Server)}
-	progress, _ := c.target.(sink.Progress)
+	progress, _ := sink.Ability[sink.Progress](c.target)
 	a.waiter = &verify.Waiter{Client: client, Group: c.config.Group, Progress: progress,
 		Notice: func(b verify.Behind) { fmt.Fprintln(c.stderr, "waiting: "+b.What) }}
 	if err := a.findTopics(ctx); err != nil {
@@ -118,8 +118,9 @@ func (a *against) server(ctx context.Context, source string) (*verify.Server, er
 			Why:  "what the source shows is asked of its database server",
 			Mend: fmt.Sprintf("add to the page:\nsources:\n  %s: {address: \"host:3306\", user: cdc, password_file: FILE}", source)}
 	}
-	s, err := verify.Connect(ctx, config)
+	s, err := verify.Connect(ctx, config.Config)
 	if err == nil {
+		s.Hashes = config.Hash
 		a.servers[source] = s
 	}
 	return s, err
