@@ -94,7 +94,7 @@ type LimitsConfig struct {
 	QueueBytes       int64         `yaml:"queue_bytes"`       // binlog events read ahead of the loop
 	WindowBytes      int64         `yaml:"window_bytes"`      // keys remembered for, and rows held by, chunks in flight
 	TransactionBytes int64         `yaml:"transaction_bytes"` // of one Kafka transaction
-	TransactionAge   time.Duration `yaml:"transaction_age"`   // of one Kafka transaction while more is at hand; longer: fewer commits and a longer delay
+	TransactionAge   time.Duration `yaml:"transaction_age"`   // of one Kafka transaction while more is at hand, or as long as the last commit took; longer: fewer commits and a longer delay
 	XAMemoryBytes    int64         `yaml:"xa_memory_bytes"`   // prepared transactions in memory; more goes to temporary files
 	CheckpointEvery  time.Duration `yaml:"checkpoint_every"`  // when only other tables' changes pass by
 	ClockAhead       time.Duration `yaml:"clock_ahead"`       // a commit time further ahead of our clock is not believed

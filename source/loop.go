@@ -49,9 +49,10 @@ type loop struct {
 	boundaries *boundaries // nil: no transaction metadata
 	dirty      bool        // something moved that the checkpoint does not say yet
 	committed  time.Time
-	then       []func() // told after the next commit
-	rowInEvent int32    // index of the row in the event that is being taken
-	now        int64    // clock, milliseconds since 1970; looked at once an event
+	commitTook time.Duration // the last one
+	then       []func()      // told after the next commit
+	rowInEvent int32         // index of the row in the event that is being taken
+	now        int64         // clock, milliseconds since 1970; looked at once an event
 	stats      *Stats
 }
 
@@ -122,7 +123,7 @@ func lasting(ctx context.Context, after time.Duration) (context.Context, func())
 func (l *loop) settle(ctx context.Context) error {
 	for {
 		switch {
-		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= l.cfg.Limits.TransactionAge:
+		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= openFor(l.cfg.Limits.TransactionAge, l.commitTook):
 			return l.commit(ctx)
 		case l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery:
 			// Also while nothing of a long backlog is of a captured table: a checkpoint's record alone opens a transaction,
@@ -143,6 +144,15 @@ func (l *loop) settle(ctx context.Context) error {
 			return l.commit(ctx)
 		}
 	}
+}
+
+// openForMax bounds how long a transaction is kept open because of a slow commit: readers see nothing of it before.
+const openForMax = time.Second
+
+// openFor returns how long a transaction may be open while more is at hand: the configured age, or as long as the last commit took, for
+// nothing is published while one goes on. Where the broker is slow, half of the time at least is for rows.
+func openFor(age, commitTook time.Duration) time.Duration {
+	return max(age, min(commitTook, openForMax))
 }
 
 // await takes the next event of a transaction that arrives in pieces, if it comes soon.
@@ -322,11 +332,13 @@ func (l *loop) commit(ctx context.Context) error {
 	if err := l.pub.Set(l.state()); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := l.pub.Commit(ctx); err != nil {
 		return err
 	}
 	fault.Point("source/after-commit")
 	l.dirty, l.committed = false, time.Now()
+	l.commitTook = l.committed.Sub(began)
 	l.stats.committed(l.position, l.version)
 	told := l.then
 	l.then = nil

@@ -58,6 +58,39 @@ func TestSmallTransactionInALongBacklog(t *testing.T) {
 	}
 }
 
+// Behind a broker whose commits are slow a transaction is kept open for as long as the last commit took, while more is at hand.
+func TestTransactionsGrowWithSlowCommits(t *testing.T) {
+	for _, c := range []struct{ age, took, want time.Duration }{
+		{50 * time.Millisecond, 6 * time.Millisecond, 50 * time.Millisecond},
+		{50 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond},
+		{50 * time.Millisecond, time.Minute, openForMax},
+		{3 * time.Second, time.Minute, 3 * time.Second},
+	} {
+		if got := openFor(c.age, c.took); got != c.want {
+			t.Errorf("openFor(%s, %s) = %s, want %s", c.age, c.took, got, c.want)
+		}
+	}
+	l := newTestLoop(t)
+	l.commitTook = 400 * time.Millisecond
+	l.queue.events <- &binlog.Event{Kind: binlog.Idle}
+	if err := l.pub.Add(publish.Record{Topic: "test.checkpoint", Key: []byte("k"), Value: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	for l.pub.Age() > 0 {
+		age := l.pub.Age()
+		if err := l.settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if l.pub.Age() == 0 && age < 400*time.Millisecond {
+			t.Errorf("it was committed after %s though more was at hand", age)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if l.commitTook >= 400*time.Millisecond || l.commitTook == 0 {
+		t.Errorf("the last commit took %s", l.commitTook)
+	}
+}
+
 // A commit that has begun when the session ends comes to its end.
 func TestCommitOutlivesTheSession(t *testing.T) {
 	l := newTestLoop(t)
