@@ -80,7 +80,9 @@ type TableState struct {
 	// crawl: a row that this crawl reads stands nowhere else yet.
 	Fresh bool `json:"fresh,omitempty"`
 	// Left is set while the config does not capture the table: what it misses is crawled when it is captured again.
-	Left    bool     `json:"left,omitempty"`
+	Left bool `json:"left,omitempty"`
+	// Shape names what the config let out of the table when its rows were last read: when it lets out something else, they are read anew.
+	Shape   string   `json:"shape,omitempty"`
 	Stopped *Stopped `json:"stopped,omitempty"`
 }
 

@@ -47,8 +47,8 @@
 // # Properties
 //
 // Each field carries its column exactly (sluice.type, .unsigned, .length, .precision, .scale, .charset, .collation,
-// .elements, .geometry, .nullable, and .name where the Avro name differs), the Value record its table (sluice.database,
-// .table, .key) and those settings that are not the default. Avro and Kafka Connect ignore properties they don't know.
+// .elements, .geometry, .nullable, .name where the Avro name differs, and .hidden where the source hides its values), the Value record its
+// table (sluice.database, .table, .key, and .where where the source leaves rows out) and those settings that are not the default. Avro and Kafka Connect ignore properties they don't know.
 // The key schema holds nothing but the key's columns and their types: its id is part of every key's bytes, and must not
 // change with the table's other columns or with settings, which therefore never apply to it.
 package schema

@@ -18,6 +18,7 @@ type Parsed struct {
 	Root    *Type  // the Envelope or Key record
 	Row     *Type  // the record that holds the columns, one field each: Value, or Root for a key
 	Reprs   []Repr // the form of each column's values
+	Shaping Shaping
 }
 
 // Parse reads the text of a schema that Value or Key made, also after a registry has reformatted it. For any other
@@ -61,6 +62,7 @@ func (p *Parsed) readEnvelope() error {
 		return unknown(err.Error(), p.Root.Name)
 	}
 	p.Options = p.Options.normal()
+	p.Shaping.Where = row.Prop("sluice.where")
 	return nil
 }
 
@@ -80,6 +82,7 @@ func (p *Parsed) readColumns() error {
 			return unknown(err.Error(), p.Root.Name)
 		}
 		p.Table.Columns = append(p.Table.Columns, c)
+		p.Shaping.Hidden = append(p.Shaping.Hidden, propText(f.Props, "sluice.hidden"))
 		p.Reprs = append(p.Reprs, repr)
 	}
 	return nil

@@ -12,6 +12,18 @@ import (
 // is made of the arguments alone. A Problem says why the table has none: no key, a key column that may be NULL,
 // column names that collide, a type that is not known.
 func Value(t *change.Table, topic string, o Options) (string, error) {
+	return ShapedValue(t, topic, o, Shaping{})
+}
+
+// Shaping is what the source does to a table's rows before they are written: it is told, so that who holds a target against the table can do
+// the same. It is nothing that a decoder needs.
+type Shaping struct {
+	Where  string   // only rows of which this expression over the server's columns is true are written; empty: all
+	Hidden []string // by column: how its values are hidden; empty, or nothing at all: they are not
+}
+
+// ShapedValue is Value for a table whose rows are not written as they are.
+func ShapedValue(t *change.Table, topic string, o Options, s Shaping) (string, error) {
 	if err := o.Check(); err != nil {
 		return "", err
 	}
@@ -22,7 +34,7 @@ func Value(t *change.Table, topic string, o Options) (string, error) {
 	o = o.normal()
 	space := Namespace(topic)
 	b := append([]byte(nil), `{"type":"record","name":"Envelope","namespace":"`+space+`","fields":[{"name":"before","type":["null",`...)
-	b = appendValueRecord(b, t, names, space, o)
+	b = appendValueRecord(b, t, names, space, o, s)
 	b = append(b, `],"default":null},{"name":"after","type":["null","`+space+`.Value"],"default":null},{"name":"source","type":`...)
 	b = append(b, sourceType...)
 	b = append(b, `},{"name":"transaction","type":["null",`...)
@@ -59,7 +71,7 @@ func Key(t *change.Table, topic string) (string, error) {
 	return string(b), nil
 }
 
-func appendValueRecord(b []byte, t *change.Table, names []string, space string, o Options) []byte {
+func appendValueRecord(b []byte, t *change.Table, names []string, space string, o Options, s Shaping) []byte {
 	known := map[string]bool{}
 	b = append(b, `{"type":"record","name":"Value","namespace":"`+space+`","fields":[`...)
 	for i := range t.Columns {
@@ -78,6 +90,9 @@ func appendValueRecord(b []byte, t *change.Table, names []string, space string, 
 		b = appendColumn(b, c, names[i])
 		b = append(b, `,"sluice.nullable":`...)
 		b = strconv.AppendBool(b, c.Nullable)
+		if i < len(s.Hidden) && s.Hidden[i] != "" {
+			b = appendString(append(b, `,"sluice.hidden":`...), s.Hidden[i])
+		}
 		b = append(b, '}')
 	}
 	b = append(b, `],"connect.name":"`+space+`.Value","sluice.database":`...)
@@ -86,6 +101,9 @@ func appendValueRecord(b []byte, t *change.Table, names []string, space string, 
 	b = appendString(b, t.Name)
 	b = append(b, `,"sluice.key":`...)
 	b = appendStrings(b, t.KeyNames())
+	if s.Where != "" {
+		b = appendString(append(b, `,"sluice.where":`...), s.Where)
+	}
 	for _, c := range choices {
 		if word := *c.of(&o); word != "" {
 			b = append(b, `,"`+c.property+`":"`+word+`"`...)

@@ -50,6 +50,12 @@ func (m *Mask) hide(v change.Value) (change.Value, error) {
 	return change.StringValue(strings.Repeat("*", hidden) + string(rest)), nil
 }
 
+// Fingerprint tells one secret from another without telling it.
+func (h *Hash) Fingerprint() string {
+	sum := sha256.Sum256([]byte("sluice\x00" + string(h.Salt) + "\x00" + string(h.Key)))
+	return hex.EncodeToString(sum[:8])
+}
+
 // hide returns the hash of a value's text.
 func (h *Hash) hide(v change.Value) (change.Value, error) {
 	text := v.Append(nil)

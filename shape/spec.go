@@ -65,8 +65,8 @@ type Column struct {
 
 // Mask hides a text. NULL stays NULL.
 type Mask struct {
-	Text     string `yaml:"text"`      // stands for every value
-	KeepLast int    `yaml:"keep_last"` // or: all but so many characters at the end become *
+	Text     string `yaml:"text" json:"text,omitempty"`           // stands for every value
+	KeepLast int    `yaml:"keep_last" json:"keep_last,omitempty"` // or: all but so many characters at the end become *
 }
 
 // Hash makes 64 hexadecimal digits of a value's text: HMAC-SHA-256 where there is a key, else SHA-256 of the salt and the text. NULL stays
@@ -314,8 +314,7 @@ func (s *Spec) text() []byte {
 	}{*s, make(map[string]string)}
 	for name, c := range s.Columns {
 		if c.Hash != nil {
-			secret := sha256.Sum256([]byte(string(c.Hash.Salt) + "\x00" + string(c.Hash.Key)))
-			told.Secrets[name] = hex.EncodeToString(secret[:])
+			told.Secrets[name] = c.Hash.Fingerprint()
 		}
 	}
 	text, err := json.Marshal(told) // maps are written in the order of their keys

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/schema"
 	"github.com/sluice-cdc/sluice/schema/registry"
+	"github.com/sluice-cdc/sluice/shape"
 )
 
 // Config is source.yaml.
@@ -66,7 +67,14 @@ type TableRule struct {
 	Key        []string   `yaml:"key"`        // a unique NOT NULL key, where there is no primary key
 	Partitions int32      `yaml:"partitions"` // of a topic that is still to be created; 0: kafka.partitions
 	Crawl      TableCrawl `yaml:"crawl"`
-	pattern    *regexp.Regexp
+
+	// Where is an expression over the table's columns: only rows of which it is true are published. One that comes to be false of a row
+	// is a delete.
+	Where string `yaml:"where"`
+	// Columns says which columns are not published, or hidden: dropped, masked, hashed.
+	Columns map[string]shape.Column `yaml:"columns"`
+
+	pattern *regexp.Regexp
 }
 
 // TableCrawl is a table's own crawl setting.
@@ -140,6 +148,7 @@ func (c *Config) Check(report func(path, problem string)) {
 		if err := c.Tables[i].compile(); err != nil {
 			report(fmt.Sprintf("tables[%d]", i), err.Error())
 		}
+		shape.CheckPublished(c.Tables[i].Columns, func(path, problem string) { report(fmt.Sprintf("tables[%d].%s", i, path), problem) })
 	}
 	if c.Crawl.Mode != "initial" && c.Crawl.Mode != "never" {
 		report("crawl.mode", fmt.Sprintf("%q: want initial or never", c.Crawl.Mode))

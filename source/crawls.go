@@ -43,6 +43,9 @@ func (x *session) openCrawls(ctx context.Context, saved []crawl.Progress, wanted
 			continue
 		case t.state.Left:
 			why = "the config captures it again"
+		case t.state.Shape != t.rule.fingerprint():
+			why = "what the config lets out of it has changed"
+			t.state.Shape = t.rule.fingerprint()
 		case !t.state.Crawled && !running[name]:
 			why = "it was never crawled to the end"
 		default:

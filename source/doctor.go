@@ -147,6 +147,9 @@ func (e *examination) server(ctx context.Context, cfg *Config) {
 			continue
 		}
 		e.findings(mysql.CheckTable(facts, t, extras, cfg.Cascades == "accept"), "")
+		if _, wrong := cfg.rulePublishes(t); wrong != nil {
+			e.failed(wrong)
+		}
 	}
 	if e.wrong == before {
 		e.good("%s, each with a key", count(len(wanted), "table"))

@@ -10,7 +10,6 @@ import (
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
-	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/source/crawl"
 )
 
@@ -30,17 +29,17 @@ func (x *session) Topic(ctx context.Context, name change.TableName, rule *TableR
 	// A new table is crawled unless the config says otherwise. A new topic of a table that the server made a moment ago is
 	// crawled too: the table is small then, and it may have been filled before we looked.
 	return kafka.TableState{
-		Table: name, Topic: topic.Name, TopicID: topic.ID, Partitions: topic.Partitions, Crawled: x.cfg.Crawl.Mode == "never", Fresh: topic.Created,
+		Shape: rule.fingerprint(), Table: name, Topic: topic.Name, TopicID: topic.ID, Partitions: topic.Partitions, Crawled: x.cfg.Crawl.Mode == "never", Fresh: topic.Created,
 	}, nil
 }
 
 // Shape registers the schemas of a table's form.
-func (x *session) Shape(ctx context.Context, t *change.Table, topic string) (*shape, error) {
-	encoder, err := avro.NewEncoder(t, topic, x.cfg.Types)
+func (x *session) Shape(ctx context.Context, t *change.Table, topic string) (*form, error) {
+	encoder, err := x.cfg.Encoder(t, topic)
 	if err != nil {
 		return nil, err
 	}
-	s := &shape{table: t, encoder: encoder}
+	s := &form{table: t, encoder: encoder}
 	if s.keyID, err = x.registry.Register(ctx, topic+"-key", encoder.KeySchema()); err != nil {
 		return nil, err
 	}
@@ -193,6 +192,9 @@ func (x *session) preflightTables(ctx context.Context, wanted []change.TableName
 			return err
 		}
 		findings = append(findings, mysql.CheckTable(x.facts, t, extras, x.cfg.Cascades == "accept")...)
+		if _, err := x.cfg.rulePublishes(t); err != nil {
+			findings = append(findings, mysql.Finding{Problem: *err})
+		}
 	}
 	for i := range findings {
 		if findings[i].Kind == change.Poison {

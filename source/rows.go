@@ -73,7 +73,14 @@ func (l *loop) wasPublished(ev *binlog.Event, raw []byte) (bool, error) {
 func (l *loop) emit(ctx context.Context, t *table, ev *binlog.Event, before, after []rowimage.Cell) error {
 	var b, a avro.Row
 	var oldKey, newKey []byte
-	var err error
+	before, after, err := l.passing(t, before, after)
+	if err != nil {
+		return l.stop(ctx, t, err)
+	}
+	if before == nil && after == nil {
+		// No window is told: a row that was not published before nor after has no event that could stand for what a chunk says of it.
+		return nil
+	}
 	if before != nil {
 		b = avro.Row{Cells: before}
 		if oldKey, err = l.key(t, b); err != nil {
@@ -112,6 +119,29 @@ func (l *loop) emit(ctx context.Context, t *table, ev *binlog.Event, before, aft
 	l.touch(t, oldKey, newKey)
 	l.stats.published(t.name, ev.Rows.Op)
 	return l.add(ctx, t, records)
+}
+
+// passing leaves out the images that the table's rule does not let out. To all who read the topic a row that comes to pass is created, and
+// one that passes no more deleted.
+func (l *loop) passing(t *table, before, after []rowimage.Cell) (b, a []rowimage.Cell, err error) {
+	passes := true
+	if before != nil {
+		if passes, err = t.shape.encoder.Passes(avro.Row{Cells: before}); err != nil {
+			return nil, nil, err
+		}
+		if !passes {
+			before = nil
+		}
+	}
+	if after != nil {
+		if passes, err = t.shape.encoder.Passes(avro.Row{Cells: after}); err != nil {
+			return nil, nil, err
+		}
+		if !passes {
+			after = nil
+		}
+	}
+	return before, after, nil
 }
 
 // touch tells the windows which keys the stream carries.
@@ -189,10 +219,14 @@ func (l *loop) sourceBlock(t *table, ev *binlog.Event) {
 		micros = int64(ev.Timestamp) * 1_000_000
 	}
 	l.now = time.Now().UnixMilli()
+	query := ev.Query
+	if !t.shape.encoder.Whole() { // the statement's text may have in it what must not go out
+		query = ""
+	}
 	t.event.Source = avro.Source{
 		Version: Version, Name: l.cfg.Name, TsMs: micros / 1000, TsUs: micros, TsNs: micros * 1000, Snapshot: "false",
 		DB: t.name.DB, Table: t.name.Name, ServerID: int64(ev.ServerID), GTID: l.txn.gtid.String(),
-		File: ev.Position.File, Pos: int64(ev.Position.Offset), Thread: int64(l.txn.thread), Query: ev.Query,
+		File: ev.Position.File, Pos: int64(ev.Position.Offset), Thread: int64(l.txn.thread), Query: query,
 	}
 	t.block.Set(&t.event.Source)
 	t.event.Block = &t.block

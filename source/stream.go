@@ -89,7 +89,7 @@ func (s *stream) Open(ctx context.Context, name change.TableName) (w crawl.Windo
 }
 
 // definition returns the table as the server has it now, and the count of definitions that it goes with.
-func (s *stream) definition(ctx context.Context, name change.TableName) (sh *shape, at int, err error) {
+func (s *stream) definition(ctx context.Context, name change.TableName) (sh *form, at int, err error) {
 	var key []string
 	var topic string
 	err = s.call(ctx, func(ctx context.Context) error {
@@ -115,7 +115,7 @@ func (s *stream) definition(ctx context.Context, name change.TableName) (sh *sha
 	}
 	tbl, err := s.learn(ctx, name, key)
 	if errors.Is(err, sql.ErrNoRows) {
-		return &shape{}, at, nil // it does not exist: a sweep takes all its rows out of the topic
+		return &form{}, at, nil // it does not exist: a sweep takes all its rows out of the topic
 	}
 	if err != nil {
 		return nil, 0, err

@@ -21,14 +21,14 @@ type table struct {
 	rule  *TableRule
 	state kafka.TableState
 
-	shape *shape             // as the stream's rows have it; nil until the first TABLE_MAP
+	shape *form              // as the stream's rows have it; nil until the first TABLE_MAP
 	image *rowimage.TableMap // the one that shape was made for
 
 	// definitions counts the statements that may have changed the table. What was learnt of the table while the count was
 	// another may be out of date.
 	definitions int
-	crawled     *shape // as the server's INFORMATION_SCHEMA has it
-	crawledAt   int    // definitions when it was read
+	crawled     *form // as the server's INFORMATION_SCHEMA has it
+	crawledAt   int   // definitions when it was read
 
 	doubts crawl.Doubts // while there are any, events say that their before image may be wrong
 
@@ -37,8 +37,8 @@ type table struct {
 	xblock avro.Transaction
 }
 
-// shape is one form of a table's rows with what writes them.
-type shape struct {
+// form is one form of a table's rows with what writes them.
+type form struct {
 	table   *change.Table
 	encoder *avro.Encoder
 	keyID   int
@@ -61,7 +61,7 @@ type lookup interface {
 	// Topic returns the state of the table's topic, which is created if it is missing.
 	Topic(ctx context.Context, name change.TableName, rule *TableRule) (kafka.TableState, error)
 	// Shape registers the schemas of a table's form and returns what writes it.
-	Shape(ctx context.Context, t *change.Table, topic string) (*shape, error)
+	Shape(ctx context.Context, t *change.Table, topic string) (*form, error)
 }
 
 // tableFor returns the table that the rows event belongs to, in the form that the event has, or nil when its rows are not
@@ -124,7 +124,7 @@ func (l *loop) known(ctx context.Context, name change.TableName) (*table, error)
 
 // newShape registers a new form of the table. The key's schema is pinned: key bytes hold its id, and another one would
 // send the same row to another key.
-func (l *loop) newShape(ctx context.Context, t *table, tbl *change.Table) (*shape, error) {
+func (l *loop) newShape(ctx context.Context, t *table, tbl *change.Table) (*form, error) {
 	if err := l.commitFirst(ctx); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (l *loop) newShape(ctx context.Context, t *table, tbl *change.Table) (*shap
 }
 
 // pin holds a form's schemas against those of the checkpoint.
-func (l *loop) pin(ctx context.Context, t *table, s *shape) error {
+func (l *loop) pin(ctx context.Context, t *table, s *form) error {
 	if t.state.KeySchemaID == 0 {
 		t.state.KeySchemaID, t.state.Key = s.keyID, s.table.KeyNames()
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/schema"
 	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/schema/registry"
 	"github.com/sluice-cdc/sluice/sink"
@@ -134,9 +135,13 @@ func (r *Run) table(ctx context.Context, topic Topic) (*tableRun, error) {
 		return nil, err
 	}
 	table := decoder.Table()
+	parsed, err := schema.Parse(text)
+	if err != nil {
+		return nil, err
+	}
 	t := &tableRun{run: r, topic: topic, table: table, published: table, names: published(table), value: decoder, valueID: id, decoders: make(map[int]*avro.KeyDecoder)}
 	t.shaper, _ = sink.Ability[sink.Shaper](r.Target)
-	if t.source, err = r.Servers[topic.Source].loadTable(ctx, table); err != nil {
+	if t.source, err = r.Servers[topic.Source].loadTable(ctx, table, parsed.Shaping); err != nil {
 		return nil, err
 	}
 	t.result = TableResult{Table: table.String(), Source: topic.Source, Topic: topic.Name, KeyColumns: table.KeyNames()}

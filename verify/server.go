@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
+	"github.com/sluice-cdc/sluice/shape"
 )
 
 // Server is a source's database server, as verify reads it: plain SELECTs in autocommit.
@@ -18,6 +19,9 @@ type Server struct {
 	config mysql.Config
 	facts  *mysql.Facts
 	db     *sql.DB
+
+	// Hashes are the salts and keys of columns that the source hashes, by database.table.column.
+	Hashes map[string]shape.Hash
 }
 
 // serverConnections bounds what verify opens at the source: one for each table that is walked, and one for each range that is

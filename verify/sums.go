@@ -75,7 +75,7 @@ func (st *sourceTable) rowsBetween(ctx context.Context, x *session, after, throu
 	if err != nil {
 		return err
 	}
-	return st.query(ctx, x, fmt.Sprintf("SELECT %s FROM %s WHERE %s", st.list, st.from, condition), each)
+	return st.query(ctx, x, fmt.Sprintf("SELECT %s FROM %s WHERE %s", st.list, st.from, condition), st.rule.passing(each))
 }
 
 // sum has the source's server sum up a key range.
@@ -134,7 +134,7 @@ func (t *tableRun) summed(ctx context.Context, c *chunk) (equal bool, err error)
 // summable reports whether the servers can sum up the table's rows: the target says so by doing it.
 func (t *tableRun) summable(ctx context.Context) (bool, error) {
 	summer, ok := sink.Ability[sink.Summer](t.run.Target)
-	if !ok || t.view != nil || t.run.ByRows || !t.source.server.facts.IsMySQL(8, 0, 1) {
+	if !ok || t.view != nil || t.source.rule != nil || t.run.ByRows || !t.source.server.facts.IsMySQL(8, 0, 1) {
 		return false, nil
 	}
 	if t.source.hash, ok = mysql.RowsHash(t.table, t.source.types); !ok {

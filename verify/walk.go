@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql"
+	"github.com/sluice-cdc/sluice/schema"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -23,7 +24,8 @@ type sourceTable struct {
 	key    []keyColumn   // in the order of the index
 	rows   int64         // the engine's estimate
 	types  []change.Column
-	hash   string // of rows, as the server is to select it; empty: it does not
+	rule   *sourceRule // nil: the source publishes all rows as they are
+	hash   string      // of rows, as the server is to select it; empty: it does not
 }
 
 // keyColumn is one column of the key.
@@ -34,7 +36,7 @@ type keyColumn struct {
 }
 
 // loadTable reads the table's present shape and holds it against the schema of the topic.
-func (s *Server) loadTable(ctx context.Context, t *change.Table) (*sourceTable, error) {
+func (s *Server) loadTable(ctx context.Context, t *change.Table, shaping schema.Shaping) (*sourceTable, error) {
 	now, extras, err := mysql.LoadTable(ctx, s.db, s.facts, t.TableName, t.KeyNames())
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, &change.Problem{Kind: change.Poison, Table: t.TableName, What: "there is no table " + t.String() + " at the source",
@@ -53,6 +55,15 @@ func (s *Server) loadTable(ctx context.Context, t *change.Table) (*sourceTable, 
 		}
 		st.types = append(st.types, now.Columns[at])
 		list = append(list, mysql.SelectText(&now.Columns[at]))
+	}
+	if st.rule, err = newSourceRule(now, t, shaping, s.Hashes); err != nil {
+		return nil, err
+	}
+	if st.rule != nil {
+		for _, c := range st.rule.extra {
+			st.types = append(st.types, now.Columns[c])
+			list = append(list, mysql.SelectText(&now.Columns[c]))
+		}
 	}
 	st.list = strings.Join(list, ",")
 	return st, st.findIndex(now, extras)
@@ -123,6 +134,7 @@ func (st *sourceTable) rowsAfter(ctx context.Context, x *session, after []change
 	}
 	statement := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT %d", st.list, st.from, condition, st.order(), limit)
 	found := 0
+	each = st.rule.passing(each)
 	err = st.query(ctx, x, statement, func(values []change.Value) error {
 		if found++; found == limit {
 			for _, c := range st.table.Key {
@@ -139,6 +151,7 @@ func (st *sourceTable) rowsAfter(ctx context.Context, x *session, after []change
 // rowsOf calls each with the rows of the keys, as rowsAfter does. Where the server has no GTIDs to wait for, the rows are read
 // with a shared lock, which waits for what is being committed.
 func (st *sourceTable) rowsOf(ctx context.Context, x *session, keys [][]change.Value, each func([]change.Value) error) error {
+	each = st.rule.passing(each)
 	for some := range slices.Chunk(keys, keysPerQuery) {
 		var conditions []string
 		for _, key := range some {

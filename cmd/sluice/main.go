@@ -37,6 +37,7 @@ func main() {
 		delegate("verify", "hold every row of a sink's target against its source, while writes go on", false),
 		delegate("repair", "have the source publish anew what differs in a sink's target, and look at it again", false),
 		delegate("wait", "until a sink's target shows what the source shows now, or all transactions of a GTID set", false),
+		delegate("route", "route explain: of sample rows, which table, key, shard and columns come out at a sink's target, and why", false),
 		delegate("dead", "list, show, retry or drop the records that a sink could not apply", false),
 		delegate("replay", "let a sink's group go back to an offset or a time, or rebuild its target from the log", false))
 	if err := root.ExecuteContext(ctx); err != nil {

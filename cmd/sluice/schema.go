@@ -9,7 +9,6 @@ import (
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
-	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/schema/registry"
 )
 
@@ -53,7 +52,7 @@ subject's compatibility level is set to NONE for the moment of the registration 
 			return x.cfg.MySQL.Problem(err)
 		}
 		topic := kafka.TopicName(x.cfg.Name, name)
-		encoder, err := avro.NewEncoder(table, topic, x.cfg.Types)
+		encoder, err := x.cfg.Encoder(table, topic)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package avro
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql/charset"
@@ -14,6 +15,24 @@ type Encoder struct {
 	table                  *change.Table
 	keySchema, valueSchema string
 	key, value             []column
+	keyAt                  []int // by key: its column's place in value
+	transform              *Transform
+	reads                  []column // the columns that the transform's Passes looks at
+}
+
+// Transform is what is done to a table's rows before they are written.
+type Transform struct {
+	Table *change.Table // as it is written: columns of the server's table in its order, maybe not all, the key's as they are
+	From  []int         // by its columns: the server's
+
+	// Hide, by its columns, is what is written, as text in UTF-8, in place of a value that is not NULL; nil: the value.
+	Hide []func(change.Value) (change.Value, error)
+
+	// Passes reports whether a row is written at all. Of the row only the columns of Reads are there.
+	Passes func(row []change.Value) (bool, error)
+	Reads  []int
+
+	Shaping schema.Shaping
 }
 
 // column is how one column is written in one record (key or value).
@@ -23,6 +42,9 @@ type column struct {
 	repr     schema.Repr
 	optional bool // a union of null and the type
 
+	plain *column // where the value is hidden: the column that it is read as, and what is written then
+	hide  func(change.Value) (change.Value, error)
+
 	charset *charset.Charset // character types, ENUM and SET
 	limbs   int              // DECIMAL: words that its greatest number takes
 	bend    bool             // dates that are none become null or 1970 (schema.ZeroDateDebezium)
@@ -30,30 +52,117 @@ type column struct {
 
 // NewEncoder returns the encoder for a table. The errors are those of schema.Value and an unknown charset.
 func NewEncoder(t *change.Table, topic string, o schema.Options) (*Encoder, error) {
-	e := &Encoder{table: t}
+	from := make([]int, len(t.Columns))
+	for i := range from {
+		from[i] = i
+	}
+	return NewShapedEncoder(t, topic, o, &Transform{Table: t, From: from, Hide: make([]func(change.Value) (change.Value, error), len(from))})
+}
+
+// NewShapedEncoder returns the encoder for a server's table of which not all is written.
+func NewShapedEncoder(t *change.Table, topic string, o schema.Options, x *Transform) (*Encoder, error) {
+	e := &Encoder{table: t, transform: x}
 	var err error
-	if e.valueSchema, err = schema.Value(t, topic, o); err != nil {
+	if e.valueSchema, err = schema.ShapedValue(x.Table, topic, o, x.Shaping); err != nil {
 		return nil, err
 	}
-	if e.keySchema, err = schema.Key(t, topic); err != nil {
+	if e.keySchema, err = schema.Key(x.Table, topic); err != nil {
 		return nil, err
 	}
-	for i := range t.Columns {
-		c, err := newColumn(t, i, o)
+	for i, from := range x.From {
+		c, err := newColumn(x.Table, i, o)
 		if err != nil {
 			return nil, err
 		}
-		c.optional = !t.IsKey(i)
+		c.index, c.optional = from, !x.Table.IsKey(i)
+		if c.hide = x.Hide[i]; c.hide != nil {
+			plain, err := newColumn(t, from, schema.Options{})
+			if err != nil {
+				return nil, err
+			}
+			c.plain = &plain
+		}
 		e.value = append(e.value, c)
 	}
-	for _, i := range t.Key {
+	for _, i := range x.Table.Key {
+		c, err := newColumn(t, x.From[i], schema.Options{})
+		if err != nil {
+			return nil, err
+		}
+		e.key, e.keyAt = append(e.key, c), append(e.keyAt, i)
+	}
+	for _, i := range x.Reads {
 		c, err := newColumn(t, i, schema.Options{})
 		if err != nil {
 			return nil, err
 		}
-		e.key = append(e.key, c)
+		e.reads = append(e.reads, c)
 	}
 	return e, nil
+}
+
+// Whole reports whether rows are written as they are, all of them.
+func (e *Encoder) Whole() bool {
+	return e.transform.Passes == nil && len(e.value) == len(e.table.Columns) && !slices.ContainsFunc(e.value, func(c column) bool { return c.hide != nil })
+}
+
+// Passes reports whether the row is one of those that are written.
+func (e *Encoder) Passes(r Row) (bool, error) {
+	if e.transform.Passes == nil {
+		return true, nil
+	}
+	row := make([]change.Value, len(e.table.Columns))
+	for i := range e.reads {
+		c := &e.reads[i]
+		v, err := c.value(r)
+		if err != nil {
+			return false, e.problem(c, err)
+		}
+		row[c.index] = v
+	}
+	passes, err := e.transform.Passes(row)
+	if err != nil {
+		return false, &change.Problem{Kind: change.Poison, Table: e.table.TableName, Where: e.table.String(), Err: err,
+			What: "it cannot be said whether a row goes out", Why: "what must not be in the topic could be, or the other way round",
+			Mend: "mend the rule's where for such rows, then: sluice crawl start " + e.table.String()}
+	}
+	return passes, nil
+}
+
+// value returns the column's value in canonical form.
+func (c *column) value(r Row) (v change.Value, err error) {
+	var b []byte
+	switch {
+	case r.Cells != nil && !r.Cells[c.index].Present:
+		return v, errAbsent
+	case r.Cells != nil && r.Cells[c.index].Null, r.Cells == nil && r.Text[c.index] == nil:
+		return v, nil
+	case r.Cells != nil:
+		b, err = c.appendCell(nil, r.Cells[c.index].Data)
+	default:
+		b, err = c.appendText(nil, r.Text[c.index])
+	}
+	if err != nil {
+		return v, err
+	}
+	in := reader{rest: b}
+	_, err = c.read(&in, &v, nil)
+	if err == nil && in.failed {
+		err = errTruncated
+	}
+	return v, err
+}
+
+// appendHidden appends what stands for a value that is not NULL.
+func (c *column) appendHidden(dst []byte, r Row) ([]byte, error) {
+	v, err := c.plain.value(r)
+	if err == nil {
+		v, err = c.hide(v)
+	}
+	if err != nil {
+		return dst, err
+	}
+	return appendBytes(dst, v.Bytes), nil
 }
 
 func newColumn(t *change.Table, index int, o schema.Options) (column, error) {
@@ -128,7 +237,8 @@ func (e *Encoder) appendKeyImage(dst, key []byte) ([]byte, error) {
 	r := reader{rest: key}
 	fields := make([][]byte, len(e.value))
 	for i := range e.key {
-		c, in := &e.key[i], &e.value[e.key[i].index]
+		at := e.keyAt[i]
+		c, in := &e.key[i], &e.value[at]
 		from := r.rest
 		var v change.Value
 		_, err := c.read(&r, &v, nil)
@@ -138,9 +248,9 @@ func (e *Encoder) appendKeyImage(dst, key []byte) ([]byte, error) {
 		if err != nil {
 			return dst, e.problem(c, err)
 		}
-		fields[c.index] = from[:len(from)-len(r.rest)]
+		fields[at] = from[:len(from)-len(r.rest)]
 		if in.repr != c.repr || in.bend && (c.Type == change.Date || c.Type == change.DateTime) { // by a setting, which never applies to keys
-			if fields[c.index], err = in.appendText(nil, v.Append(nil)); err != nil {
+			if fields[at], err = in.appendText(nil, v.Append(nil)); err != nil {
 				return dst, e.problem(in, err)
 			}
 		}
@@ -179,7 +289,12 @@ func (e *Encoder) appendRow(dst []byte, columns []column, r Row) ([]byte, error)
 		case c.optional:
 			dst = append(dst, branch1)
 		}
-		if dst, err = c.appendText(dst, text); err != nil {
+		if c.hide != nil {
+			dst, err = c.appendHidden(dst, r)
+		} else {
+			dst, err = c.appendText(dst, text)
+		}
+		if err != nil {
 			return dst, e.problem(c, err)
 		}
 	}
@@ -205,7 +320,12 @@ func (e *Encoder) appendCells(dst []byte, columns []column, r Row) ([]byte, erro
 		case c.optional:
 			dst = append(dst, branch1)
 		}
-		if dst, err = c.appendCell(dst, cell.Data); err != nil {
+		if c.hide != nil {
+			dst, err = c.appendHidden(dst, r)
+		} else {
+			dst, err = c.appendCell(dst, cell.Data)
+		}
+		if err != nil {
 			return dst, e.problem(c, err)
 		}
 	}

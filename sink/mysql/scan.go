@@ -243,6 +243,28 @@ func (t *Target) Shape(_ string, schema *change.Table, values []change.Value, in
 	return into, nil
 }
 
+// Explain says by what the row's shard was found.
+func (t *Target) Explain(_ string, schema *change.Table, values []change.Value) ([]string, error) {
+	place, err := t.placementOf(schema)
+	if err != nil {
+		return nil, err
+	}
+	if place.place != nil {
+		at, err := place.routed(values)
+		if err != nil || at == route.All {
+			return []string{place.rule.String() + " -> all shards"}, err
+		}
+		return []string{place.rule.String() + " -> " + place.names[at]}, nil
+	}
+	var v change.Value
+	if place.by != nil {
+		if v, err = place.by.Eval(values); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"route " + route.Explain(schema.TableName, place.text, place.rule, t.config.shardNames(), v)}, nil
+}
+
 // placementOf returns the table's placement, which needs no server.
 func (t *Target) placementOf(schema *change.Table) (*placement, error) {
 	if p, ok := t.placements.Load(schema); ok {

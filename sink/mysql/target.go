@@ -48,6 +48,8 @@ var (
 	_ sink.Shaper   = (*Target)(nil)
 	_ sink.Replayer = (*Target)(nil)
 	_ sink.Debtor   = (*Target)(nil)
+
+	_ sink.Explainer = (*Target)(nil)
 )
 
 // New checks the configuration. It connects to nothing.

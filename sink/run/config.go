@@ -59,7 +59,7 @@ type Config struct {
 
 	// Sources are the database servers behind the topics, by the source's name. Only verify and wait --now ask them; run does
 	// not connect to them.
-	Sources map[string]mysql.Config `yaml:"sources"`
+	Sources map[string]SourceServer `yaml:"sources"`
 
 	// HTTP is the address of /metrics, /livez, /readyz, /status and, on loopback, pprof. Empty: none.
 	HTTP string `yaml:"http"`
@@ -74,6 +74,14 @@ type BatchConfig struct {
 	// MaxWait is how long a batch that is not full waits for more. At 0 whatever has come is applied at once, and
 	// batches grow by themselves under load.
 	MaxWait time.Duration `yaml:"max_wait"`
+}
+
+// SourceServer is the database server behind a source's topics.
+type SourceServer struct {
+	mysql.Config `yaml:",inline"`
+
+	// Hash has, by database.table.column, the salts and keys of the source's page for columns that it hashes: verify does the same.
+	Hash map[string]shape.Hash `yaml:"hash"`
 }
 
 // Action is what happens to a record that cannot be applied.

@@ -37,7 +37,7 @@ const (
 )
 
 // commands are those that there are.
-var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay", "dead"}
+var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay", "dead", "route"}
 
 // deadVerbs are what dead does.
 var deadVerbs = []string{"list", "show", "retry", "drop"}
@@ -107,6 +107,12 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
            --all              list: closed ones too; retry and drop: all that are open
            --dry-run          only show what would be done
            -o json            print JSON
+       sluice-sink-%[1]s route explain --config FILE
+                                        of each table's newest rows: which table, key, shard and columns come out, and why; changes nothing
+           --sample N         how many rows of each table (3)
+           --table DB.TABLE   only this table, may be repeated; --source NAME: only this source's
+           --row JSON         this row instead, of the one --table: {"id": 1, "note": "text"}
+           -o json            print JSON
 `
 
 // Run is Main without the process: it returns the exit code. ctx ends a run in good order, hard at once.
@@ -116,7 +122,7 @@ func (d Definition[C]) Run(ctx, hard context.Context, args []string, stdout, std
 		name, args = args[0], args[1:]
 	}
 	c := command{name: name, stdout: stdout, stderr: stderr}
-	if name == "dead" && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+	if (name == "dead" || name == "route") && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		c.verb, args = args[0], args[1:]
 	}
 	flags := flag.NewFlagSet("sluice-sink-"+d.Name, flag.ContinueOnError)
@@ -181,7 +187,10 @@ type command struct {
 	state    string
 	from     string
 
-	verb    string  // of dead
+	row     string
+	samples int
+
+	verb    string  // of dead and route
 	letters []int64 // that were named
 	all     bool
 
@@ -212,6 +221,10 @@ func (c *command) flags(flags *flag.FlagSet) {
 		flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be sent")
 	case "replay":
 		c.replayFlags(flags)
+	case "route":
+		c.againstFlags(flags)
+		flags.StringVar(&c.row, "row", "", "a row of the one --table, as a JSON object")
+		flags.IntVar(&c.samples, "sample", 3, "how many rows of each table")
 	case "dead":
 		c.topicsFlag(flags)
 		flags.BoolVar(&c.all, "all", false, "list: closed letters too; retry and drop: all that are open")
@@ -280,6 +293,12 @@ func (c *command) check(flags *flag.FlagSet) error {
 		problem = fmt.Sprintf("want --parallel 1 to %d, --rate and --limit 0 or more, --keys 1 or more, --timeout more than 0s", parallelMax)
 	case c.name == "wait" && c.now == (c.gtid != ""):
 		problem = "wait needs one of --now and --gtid SET"
+	case c.name == "route" && c.verb != "explain":
+		problem = fmt.Sprintf("route %q: want explain", c.verb)
+	case c.name == "route" && c.row != "" && len(c.tables) != 1:
+		problem = "--row needs the one --table that it is of"
+	case c.name == "route" && (c.samples < 1 || c.samples > sampleMax):
+		problem = fmt.Sprintf("want --sample 1 to %d", sampleMax)
 	case c.name == "replay" && c.to == "":
 		problem = "replay needs --to"
 	}
@@ -330,6 +349,8 @@ func (c *command) run(ctx, hard context.Context) error {
 		return c.repair(ctx)
 	case "dead":
 		return c.dead(ctx)
+	case "route":
+		return c.explain(ctx)
 	}
 	s, err := New(c.config, c.target, c.log)
 	if err != nil {

@@ -118,8 +118,9 @@ func (a *against) server(ctx context.Context, source string) (*verify.Server, er
 			Why:  "what the source shows is asked of its database server",
 			Mend: fmt.Sprintf("add to the page:\nsources:\n  %s: {address: \"host:3306\", user: cdc, password_file: FILE}", source)}
 	}
-	s, err := verify.Connect(ctx, config)
+	s, err := verify.Connect(ctx, config.Config)
 	if err == nil {
+		s.Hashes = config.Hash
 		a.servers[source] = s
 	}
 	return s, err

@@ -223,13 +223,13 @@ func (s *session) fillRange(ctx context.Context, t *task, q *selection, c *chunk
 	if err != nil {
 		return err
 	}
-	c.rows, c.bytes, c.took, c.asked = got.rows, got.bytes, got.took, max(len(got.rows), 1)
+	c.rows, c.bytes, c.took, c.asked = got.rows, got.bytes, got.took, max(got.seen, 1)
 	switch {
 	case got.cut:
 		c.next = got.last
 	case t.where != "":
 		c.next, c.done, c.asked = end, slices.Equal(end, t.to), t.limit
-	case len(got.rows) == t.limit:
+	case got.seen == t.limit:
 		c.next = got.last
 	default:
 		c.done = true
@@ -258,7 +258,7 @@ func (s *session) fillKeys(ctx context.Context, t *task, q *selection, c *chunk)
 		return err
 	}
 	if got.cut {
-		return &tooWideError{rows: len(got.rows)}
+		return &tooWideError{rows: got.seen}
 	}
 	c.rows, err = answer(t.keys, got.rows, t.step == sweepStep, func(key []byte) ([]byte, error) { return deleted(q, key) })
 	c.bytes, c.took, c.asked = got.bytes, got.took, len(t.keys)

@@ -30,6 +30,7 @@ type chunkRows struct {
 	rows  []merge.Row
 	last  []string // the place of the last row, as literals; nil without rows
 	bytes int64    // encoded
+	seen  int      // rows that the server gave: those that do not pass are not among rows
 	cut   bool     // the budget was full before the result ended
 	took  time.Duration
 }
@@ -89,7 +90,7 @@ func (s *session) read(ctx context.Context, q *selection) (*chunkRows, error) {
 		cancel() // closes the connection: the server stops sending
 		rows.Close()
 		s.close()
-		return nil, &tooWideError{rows: len(r.out.rows)}
+		return nil, &tooWideError{rows: r.out.seen}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -141,8 +142,18 @@ func (r *rowReader) take(rows *sql.Rows) error {
 	for i := range r.row.Text {
 		r.row.Text[i] = r.raw[i]
 	}
+	r.out.seen++
+	for i, c := range r.q.shape.columns {
+		r.last[i] = append(r.last[i][:0], r.raw[c]...)
+	}
+	for at, i := range r.extra {
+		r.last[i] = append(r.last[i][:0], r.raw[len(r.row.Text)+at]...)
+	}
+	passes, err := r.q.encoder.Passes(r.row)
+	if err != nil || !passes {
+		return err
+	}
 	before := len(r.buffer)
-	var err error
 	if r.buffer, err = r.q.encoder.AppendKey(r.buffer, r.row); err != nil {
 		return err
 	}
@@ -150,12 +161,6 @@ func (r *rowReader) take(rows *sql.Rows) error {
 	r.event.After = r.row
 	if r.buffer, err = r.q.encoder.AppendValue(r.buffer, &r.event); err != nil {
 		return err
-	}
-	for i, c := range r.q.shape.columns {
-		r.last[i] = append(r.last[i][:0], r.raw[c]...)
-	}
-	for at, i := range r.extra {
-		r.last[i] = append(r.last[i][:0], r.raw[len(r.row.Text)+at]...)
 	}
 	r.ends = append(r.ends, key, len(r.buffer))
 	r.out.rows = append(r.out.rows, merge.Row{})
@@ -189,7 +194,7 @@ func (r *rowReader) finish() (*chunkRows, error) {
 		r.out.rows[i] = merge.Row{Key: r.buffer[start:key:key], Value: r.buffer[key:value:value]}
 		start = value
 	}
-	if len(r.out.rows) == 0 {
+	if r.out.seen == 0 {
 		return &r.out, nil
 	}
 	var err error
