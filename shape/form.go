@@ -332,19 +332,6 @@ func (f *Form) Shares() bool {
 	return slices.ContainsFunc(f.key, func(k keyed) bool { return k.place < 0 })
 }
 
-// Same reports whether the form changes nothing: neither names nor columns nor which rows there are.
-func (f *Form) Same() bool {
-	if f.From.TableName != f.To.TableName || len(f.filters) > 0 || len(f.columns) != len(f.From.Columns) {
-		return false
-	}
-	for i := range f.columns {
-		if f.columns[i].from != i || f.columns[i].convert != nil || f.columns[i].how != "" {
-			return false
-		}
-	}
-	return slices.Equal(f.From.Key, f.To.Key)
-}
-
 // Explain says step by step what becomes of a row, for people: the filters until one does not let it through, then each column
 // that is not as it was.
 func (f *Form) Explain(row []change.Value) (steps []string, passes bool) {

@@ -149,7 +149,7 @@ func (s *Spec) Check(report func(path, problem string)) {
 	if _, err := path.Match(s.Table, ""); err != nil || !strings.Contains(s.Table, ".") {
 		report("table", fmt.Sprintf("%q: want database.table, where * and ? may stand for other characters", s.Table))
 	}
-	if (s.To.Name != "" || s.To.Tables != nil) && strings.ContainsAny(s.Table, `*?[\`) {
+	if (s.To.Name != "" || s.To.Tables != nil) && s.pattern() {
 		report("to", "a pattern of tables cannot have one name at the target: name each table in an entry of its own")
 	}
 	for name := range s.To.Tables {
@@ -288,23 +288,26 @@ func (a *Added) constant(source, table string) (string, bool) {
 	return "", false
 }
 
-// Fingerprint names all that decides what rows the target's table has: the entries that lead to it. Rows that were written under
-// another fingerprint may have another shape.
-func Fingerprint(specs []Spec, output change.TableName) string {
+// Fingerprint names all that decides what rows the target's table has, for rows that come by one of the entries: those of all tables that
+// come together in it. Rows that were written under another fingerprint may have another shape, or be another table's.
+func Fingerprint(specs []Spec, by *Spec, output change.TableName) string {
 	sum := sha256.New()
+	if by.pattern() { // a table that keeps its name, alone
+		sum.Write(append([]byte(output.String()), by.text()...))
+		return hex.EncodeToString(sum.Sum(nil)[:8])
+	}
 	for i := range specs {
 		s := &specs[i]
 		name, err := change.ParseTableName(s.Table)
-		leads := err != nil || strings.ContainsAny(s.Table, `*?[\`) && s.Matches(output)
-		for _, o := range s.Outputs(name) {
-			leads = leads || o.Name == output
-		}
-		if leads {
+		if err == nil && !s.pattern() && slices.ContainsFunc(s.Outputs(name), func(o Output) bool { return o.Name == output }) {
 			sum.Write(s.text())
 		}
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
+
+// pattern reports whether the entry may be for several tables.
+func (s *Spec) pattern() bool { return strings.ContainsAny(s.Table, `*?[\`) }
 
 // text is the entry as text that is the same for the same entry. Secrets are in it as hashes.
 func (s *Spec) text() []byte {

@@ -75,7 +75,7 @@ func shapeChange(form *shape.Form, names []string, c *sink.Change) (made sink.Ch
 		if c.Op == change.Update && c.TrustedBefore && !stood {
 			made.Op = change.Create
 		}
-	case c.TrustedBefore && !c.Tombstone && !stood:
+	case c.TrustedBefore && !stood:
 		return made, false, nil
 	default:
 		made.Op = change.Delete

@@ -142,7 +142,7 @@ func (t *Target) compile(ctx context.Context, source string, table *change.Table
 		if err != nil {
 			return nil, wrong(err)
 		}
-		f.To.Shape = shape.Fingerprint(t.specs, o.Name)
+		f.To.Shape = shape.Fingerprint(t.specs, spec, o.Name)
 		forms = append(forms, f)
 	}
 	return forms, nil

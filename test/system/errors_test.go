@@ -37,6 +37,8 @@ func TestSourceRefuses(t *testing.T) {
 	b.golden("row-image", b.ends("sluice-source", "--config", config("row-image", "", "")))
 	exec1(t, db, "SET GLOBAL binlog_row_image = 'FULL'")
 
+	b.golden("rule-unfit", b.ends("sluice-source", "--config", config("rule-unfit", "tables:", "tables:\n  - {match: shop.orders, columns: {nte: {drop: true}}}")))
+
 	exec1(t, db, "CREATE TABLE shop.keyless (a INT, b INT NOT NULL)", "CREATE TABLE shop.floating (f FLOAT PRIMARY KEY, code CHAR(3) NOT NULL UNIQUE)")
 	b.golden("no-key", b.ends("sluice-source", "--config", config("no-key", "", "")))
 	b.golden("doctor-source-bad", b.ends("sluice-source", "doctor", "--config", poor))
@@ -269,6 +271,7 @@ func TestSinkRefuses(t *testing.T) {
 	run("sink-unknown-key", "create_tables", "creat_tables")
 	run("sink-registry-no-url", `registry: "http://`, `registry: "`)
 	run("sink-no-topics", `topics: ["shop.shop.*"]`, "")
+	run("sink-shape", "mysql:", "shape:\n  - {table: shop.orders, to: bills, columns: {note: {}}}\n  - {table: shop.bills, key: [id]}\nmysql:")
 	b.golden("sink-no-config", b.ends("sluice-sink-mysql"))
 	doctor := func(name, from, to string) {
 		t.Helper()
