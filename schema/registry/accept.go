@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/sr"
@@ -14,13 +16,24 @@ import (
 
 // registerProblem gives a refused registration its kind, and names the change where the registry calls it
 // incompatible.
+//
+// A conflict with nothing, or with the very same schema, is none: Apicurio answers so (409, "already exists") while it reads what it has
+// stored after a start. It passes.
 func (c *Client) registerProblem(ctx context.Context, subject, text string, err error) error {
 	if status(err) != http.StatusConflict {
 		return c.problem("register a schema of "+subject, err)
 	}
+	latest, _, latestErr := c.Latest(ctx, subject)
+	if latestErr != nil || latest == "" || sameJSON(latest, text) {
+		return &change.Problem{
+			Kind: change.Retry, Where: c.url, Err: err, What: "schema registry: can't register a schema of " + subject,
+			Why:  "it speaks of a conflict and shows none: it may be starting; it is tried again",
+			Mend: "look at the registry's log if this stays",
+		}
+	}
 	p := &change.Problem{
 		Kind: change.Poison, Where: subject, Err: err,
-		What: "the schema registry refuses the table's new schema as incompatible: " + c.changes(ctx, subject, text),
+		What: "the schema registry refuses the table's new schema as incompatible: " + changes(latest, text),
 		Why:  "a reader of the new schema, or one that stayed with the old, could not read the topic's other records",
 	}
 	if parsed, parseErr := schema.Parse(text); parseErr == nil {
@@ -30,12 +43,14 @@ func (c *Client) registerProblem(ctx context.Context, subject, text string, err 
 	return p
 }
 
+// sameJSON reports whether two texts say the same: a registry may write a schema in a form of its own.
+func sameJSON(a, b string) bool {
+	var parsed [2]any
+	return json.Unmarshal([]byte(a), &parsed[0]) == nil && json.Unmarshal([]byte(b), &parsed[1]) == nil && reflect.DeepEqual(parsed[0], parsed[1])
+}
+
 // changes says what differs from the subject's latest schema.
-func (c *Client) changes(ctx context.Context, subject, text string) string {
-	oldText, _, err := c.Latest(ctx, subject)
-	if err != nil || oldText == "" {
-		return "what changed is not known"
-	}
+func changes(oldText, text string) string {
 	old, oldErr := schema.Parse(oldText)
 	now, nowErr := schema.Parse(text)
 	if oldErr != nil || nowErr != nil {

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -138,6 +140,43 @@ func TestIncompatibleSchema(t *testing.T) {
 	// The level is back: the next wrong one is refused again.
 	if _, err := c.Register(ctx, subject, valueText(t, orders(func(t *change.Table) { t.Columns[1].Type = change.JSON }))); change.SeverityOf(err) != change.Poison {
 		t.Errorf("after accept the level let all pass: %v", err)
+	}
+}
+
+// TestConflictWithNothing: a registry that has just started refuses to register what it has, or has not read yet. That is no incompatible
+// schema, and passes.
+func TestConflictWithNothing(t *testing.T) {
+	text := valueText(t, orders())
+	other := valueText(t, orders(func(t *change.Table) { t.Columns[1].Type = change.Int }))
+	var inItsForm bytes.Buffer
+	if err := json.Indent(&inItsForm, []byte(text), "", " "); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		latest string
+		want   change.Severity
+	}{
+		"none":     {"", change.Retry},
+		"the same": {inItsForm.String(), change.Retry},
+		"another":  {other, change.Poison},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			switch {
+			case req.Method == http.MethodPost:
+				w.WriteHeader(http.StatusConflict)
+				fmt.Fprint(w, `{"error_code":409,"message":"An artifact with ID 'x' in group 'null' already exists."}`)
+			case c.latest == "":
+				w.WriteHeader(http.StatusNotFound)
+				fmt.Fprint(w, `{"error_code":40401,"message":"Subject not found."}`)
+			default:
+				_ = json.NewEncoder(w).Encode(map[string]any{"subject": "x", "version": 1, "id": 7, "schema": c.latest})
+			}
+		}))
+		client := open(t, Options{URL: server.URL})
+		if _, err := client.Register(t.Context(), "p.shop.orders-value", text); change.SeverityOf(err) != c.want {
+			t.Errorf("%s: %v is %v, want %v", name, err, change.SeverityOf(err), c.want)
+		}
+		server.Close()
 	}
 }
 
