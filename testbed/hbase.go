@@ -189,7 +189,12 @@ func (s *HBase) settings() map[string]string {
 		"hbase.regionserver.handler.count":        "10",
 		"hbase.regionserver.global.memstore.size": "0.3",
 		"hfile.block.cache.size":                  "0.2",
-		"hbase.hregion.memstore.mslab.enabled":    "false",
+		// The master waits for no second region server, and both tell each other at once.
+		"hbase.master.wait.on.regionservers.maxtostart": "1",
+		"hbase.regionserver.msginterval":                "500",
+		// On a busy machine a start takes longer than they like; StartHBase has a limit of its own.
+		"hbase.master.start.timeout.localHBaseCluster": "120000",
+		"hbase.hregion.memstore.mslab.enabled":         "false",
 		// Hadoop's own local file system keeps the last bytes of a file in memory, for its checksums' sake; this one writes them.
 		"fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
 	}

@@ -126,7 +126,7 @@ func mayBeEmpty(c *change.Column) bool {
 
 func (s *scanner) bent(key []byte, err error) error {
 	return &change.Problem{Kind: change.Poison, Table: s.p.table.TableName, What: fmt.Sprintf("the row %q of %s is none of Sluice's", key, s.p.name), Where: s.t.client.base,
-		Err: err, Why: "somebody else writes there", Mend: fmt.Sprintf("in the HBase shell: deleteall '%s', %q, and run sluice repair", s.p.name, key)}
+		Err: err, Why: "somebody else writes there", Mend: fmt.Sprintf("in the HBase shell: deleteall '%s', %q, TIMESTAMP (the greatest that get shows), and run sluice repair", s.p.name, key)}
 }
 
 // keyRange is from <= key < to.

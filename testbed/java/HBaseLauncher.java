@@ -19,6 +19,8 @@ import org.apache.hadoop.hbase.regionserver.HRegion;
 import org.apache.hadoop.hbase.rest.RESTServer;
 import org.apache.hadoop.hbase.util.JVMClusterUtil;
 import org.apache.hadoop.hbase.zookeeper.MiniZooKeeperCluster;
+import org.apache.zookeeper.ZooKeeper;
+import org.apache.zookeeper.data.Stat;
 
 /**
  * Starts an HBase in one process, with its ZooKeeper and its REST gateway: DIR READY ADMIN-PORT [setting=value ...]
@@ -34,7 +36,7 @@ public class HBaseLauncher {
         }
         MiniZooKeeperCluster zookeeper = new MiniZooKeeperCluster(conf);
         zookeeper.setDefaultClientPort(conf.getInt("hbase.zookeeper.property.clientPort", 0));
-        zookeeper.startup(Path.of(args[0], "zookeeper").toFile());
+        forget(zookeeper.startup(Path.of(args[0], "zookeeper").toFile()));
         LocalHBaseCluster cluster = new LocalHBaseCluster(conf, 1, 1);
         cluster.startup();
         Connection connection = ConnectionFactory.createConnection(conf);
@@ -56,6 +58,26 @@ public class HBaseLauncher {
         }));
         Files.writeString(Path.of(args[1]), Long.toString(ProcessHandle.current().pid()));
         new CountDownLatch(1).await();
+    }
+
+    /** After a crash ZooKeeper would believe for a session's length that the servers of before are alive. */
+    static void forget(int port) throws Exception {
+        CountDownLatch connected = new CountDownLatch(1);
+        try (ZooKeeper client = new ZooKeeper("127.0.0.1:" + port, 30_000, event -> connected.countDown())) {
+            connected.await();
+            for (String parent : new String[] {"/hbase/rs", "/hbase", "/hbase/backup-masters"}) {
+                if (client.exists(parent, false) == null) {
+                    continue;
+                }
+                for (String child : client.getChildren(parent, false)) {
+                    String path = parent + "/" + child;
+                    Stat stat = client.exists(path, false);
+                    if (stat != null && stat.getEphemeralOwner() != 0) {
+                        client.delete(path, -1);
+                    }
+                }
+            }
+        }
     }
 
     static void answer(HttpExchange exchange, LocalHBaseCluster cluster, Admin admin) throws java.io.IOException {
