@@ -167,7 +167,7 @@ func (c *client) judge(doing string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || change.SeverityOf(err) != change.Fatal {
 		return err
 	}
-	p := &change.Problem{Kind: change.Retry, What: doing, Where: c.base, Err: err, Mend: "look at the gateway and at HBase; it is tried again"}
+	p := &change.Problem{Kind: change.Retry, What: doing, Where: c.base, Err: err, Mend: "look at the gateway and at HBase (is the table enabled?); it is tried again"}
 	var answer *statusError
 	if !errors.As(err, &answer) {
 		return p

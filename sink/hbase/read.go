@@ -85,7 +85,8 @@ type ownError struct{ err error }
 
 func (e *ownError) Error() string { return e.err.Error() }
 
-// once reads with one scanner. The last row that it brings may lack cells until the next one, or the end, comes.
+// once reads with one scanner. The last row that it brings may lack cells until another row comes: where the end may be none, it is not handed
+// out, and read again.
 func (r *reader) once(ctx context.Context, request scanRequest, each func(row) error) error {
 	request.cells = r.cells
 	scanner, err := r.client.openScanner(ctx, r.table, &request)
@@ -96,10 +97,6 @@ func (r *reader) once(ctx context.Context, request scanRequest, each func(row) e
 	var partial row
 	hand := func() error {
 		if partial.key == nil {
-			return nil
-		}
-		if string(partial.key) == markerKey {
-			r.ended = r.marked
 			return nil
 		}
 		r.last = append(r.last[:0], partial.key...)
@@ -114,6 +111,9 @@ func (r *reader) once(ctx context.Context, request scanRequest, each func(row) e
 			return err
 		}
 		if len(rows) == 0 {
+			if r.marked {
+				return nil
+			}
 			return hand()
 		}
 		for _, next := range rows {
@@ -123,6 +123,10 @@ func (r *reader) once(ctx context.Context, request scanRequest, each func(row) e
 			}
 			if err := hand(); err != nil {
 				return err
+			}
+			if string(next.key) == markerKey {
+				r.ended = true
+				return nil
 			}
 			partial = next
 		}

@@ -53,7 +53,7 @@ func serverOf(t testing.TB) *testbed.HBase {
 			return
 		}
 		engine.server, engine.failed = testbed.StartHBase(ctx, testbed.HBaseOptions{Settings: map[string]string{
-			"hbase.client.keyvalue.maxsize": fmt.Sprint(cellMax), "hbase.client.retries.number": "3"}})
+			"hbase.client.keyvalue.maxsize": fmt.Sprint(cellMax), "hbase.client.retries.number": "3", "hbase.client.pause": "20"}})
 	})
 	if engine.missed != nil {
 		t.Skipf("no HBase to test with: %v", engine.missed)
