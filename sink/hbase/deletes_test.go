@@ -32,6 +32,7 @@ func shown(cells map[string]string, key string) []string {
 // TestDeletesSurviveMajorCompaction: a stale change that comes after a delete and a major compaction shows nothing, to Scan and to those who
 // read HBase themselves. Without the cells that a tombstone leaves, it would.
 func TestDeletesSurviveMajorCompaction(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	of := table("gone", note)
 	target := p.prepared(of)
@@ -57,6 +58,7 @@ func TestDeletesSurviveMajorCompaction(t *testing.T) {
 
 // TestDeleteMarkersDoNot is what the tombstones are for, without Sluice: HBase's own delete holds until a major compaction.
 func TestDeleteMarkersDoNot(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.admin("create", "plain", "d")
 	p.put("plain", "k", "d:note", "first", 10)
@@ -76,6 +78,7 @@ func TestDeleteMarkersDoNot(t *testing.T) {
 
 // TestTombstonesOfUnknownRows: a bare tombstone is all that is known of a row; what comes late of it is stale.
 func TestTombstonesOfUnknownRows(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	of := table("bare", note)
 	target := p.prepared(of)
@@ -91,6 +94,7 @@ func TestTombstonesOfUnknownRows(t *testing.T) {
 
 // TestShrunkenRows: of a row whose columns become NULL, or leave the table, nothing old is seen, whatever comes late.
 func TestShrunkenRows(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	size := change.Column{Name: "size", Type: change.Int, Nullable: true}
 	wide, narrow := table("shrunken", note, size), table("shrunken", note)
@@ -126,6 +130,7 @@ func TestShrunkenRows(t *testing.T) {
 // TestAnyOrder: the changes of some keys come in any order, several times, by several processes at once, with compactions between; in the
 // end each row is as its newest change says.
 func TestAnyOrder(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	of := table("any", note)
 	first := p.prepared(of)
@@ -172,6 +177,7 @@ func TestAnyOrder(t *testing.T) {
 
 // TestPurge: old tombstones go, with all that is older; what is younger stays, and rows that came back.
 func TestPurge(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	of := table("purged", note)
 	target := p.prepared(of)

@@ -21,6 +21,7 @@ func (p *place) prepare(source string, of *change.Table) error {
 
 // TestTablesThatAreRefused, each with what mends it.
 func TestTablesThatAreRefused(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.config.CreateTables = false
 	p.config.Tables = []hbase.Table{{Match: "*.salted", Salt: 3}}
@@ -56,6 +57,7 @@ func TestTablesThatAreRefused(t *testing.T) {
 
 // TestTablesThatAreTakenAway while they are written to.
 func TestTablesThatAreTakenAway(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	of := table("taken", note)
 	target := p.prepared(of)
@@ -76,6 +78,7 @@ func TestTablesThatAreTakenAway(t *testing.T) {
 
 // TestEmpty: an emptied table takes the same versions again, and what was made by hand stays as it was.
 func TestEmpty(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.config.CreateTables = false
 	of, many, missing := table("emptied", note), table("many", note), table("missing", note)
@@ -131,6 +134,7 @@ func TestEmpty(t *testing.T) {
 
 // TestCheck: what doctor says.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.config.Tables = []hbase.Table{{Match: "*.salted", Salt: 4}}
 	of, salted, missing := table("checked", note), table("salted", note), table("missing", note)
@@ -180,6 +184,7 @@ func TestCheck(t *testing.T) {
 
 // TestForeignRows: what somebody else wrote is seen by verify; what cannot be read stops it, and says which row.
 func TestForeignRows(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	of := table("foreign", note, change.Column{Name: "size", Type: change.Int, Nullable: true})
 	target := p.prepared(of)
@@ -194,7 +199,12 @@ func TestForeignRows(t *testing.T) {
 	if names, err := target.Occupied(t.Context(), "src", []*change.Table{of}); err != nil || len(names) != 1 {
 		t.Errorf("occupied: %v, %v", names, err)
 	}
-	p.put(name, fmt.Sprintf("%019d", 1), "d:size", "five", 11)
+	of9 := fmt.Sprintf("%019d", 9)
+	p.put(name, of9+"x", "d:id", "9", 5)
 	err := target.Scan(t.Context(), sink.Scan{Source: "src", Table: of}, func(sink.Row) error { return nil })
+	problemOf(t, err, change.Poison, of9+"x", "another row key", "deleteall '"+name+"'")
+	p.request("DELETE", "/"+name+"/"+of9+"x/d/5", "")
+	p.put(name, fmt.Sprintf("%019d", 1), "d:size", "five", 11)
+	err = target.Scan(t.Context(), sink.Scan{Source: "src", Table: of}, func(sink.Row) error { return nil })
 	problemOf(t, err, change.Poison, fmt.Sprintf("%019d", 1), "deleteall '"+name+"'", "repair")
 }

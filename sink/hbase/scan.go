@@ -1,6 +1,7 @@
 package hbase
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,7 +117,19 @@ func (s *scanner) row(have row) (row sink.Row, there bool, err error) {
 			return row, false, s.bent(have.key, err)
 		}
 	}
+	// A row elsewhere than where its key is looked for would be an extra row that no second look finds.
+	if key, err := s.p.key.append(nil, keyOf(s.p.table, row.Values)); err != nil || !bytes.Equal(key, have.key) {
+		return row, false, s.bent(have.key, errors.New("the columns of its key say another row key"))
+	}
 	return row, true, nil
+}
+
+func keyOf(t *change.Table, values []change.Value) []change.Value {
+	key := make([]change.Value, len(t.Key))
+	for i, at := range t.Key {
+		key[i] = values[at]
+	}
+	return key
 }
 
 // mayBeEmpty reports whether a value of the column can be the empty text.
