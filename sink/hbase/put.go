@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
+	"github.com/sluice-cdc/sluice/internal/mutant"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -46,6 +47,9 @@ func (w *writer) put(p *plan, c *sink.Change) (put, error) {
 	w.cells, w.nulls = w.cells[:0], w.nulls[:0]
 	deleted := c.Op == change.Delete
 	for i := range p.cells {
+		if deleted && mutant.BareTombstone {
+			break
+		}
 		w.value = w.value[:0]
 		if !deleted {
 			w.value = appendText(w.value, &p.table.Columns[i], c.After[i])
