@@ -46,6 +46,10 @@ var installers = []struct {
 		dir, err := mongoInstall(ctx, log)
 		return mongoVersion, dir, needsJava(err)
 	}},
+	{"hbase", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := hbaseInstall(ctx, log)
+		return hbaseVersion, dir, needsJava(err)
+	}},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err

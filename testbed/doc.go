@@ -1,8 +1,8 @@
 // Package testbed fetches real servers into a cache folder and runs as many of
 // each at once as a test asks for: MySQL, MariaDB, Apache Kafka, a schema
 // registry, Kafka Connect with Debezium's JDBC sink, Elasticsearch and OpenSearch,
-// PostgreSQL, Redis (alone or as a cluster), Valkey, and in place of a MongoDB,
-// which cannot be had in this way, mongo-java-server.
+// PostgreSQL, Redis (alone or as a cluster), Valkey, HBase with its REST gateway,
+// and in place of a MongoDB, which cannot be had in this way, mongo-java-server.
 //
 // It needs no container engine and no root, installs nothing on the host and
 // leaves the host's services and package state alone. What it fetches comes

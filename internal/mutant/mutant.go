@@ -37,6 +37,7 @@ const (
 	ProgressApart      = Tag == "mutant_progress_apart"      // R6: the progress moves in a transaction of its own, before the rows
 	HighestShard       = Tag == "mutant_highest_shard"       // R6: a partition goes on from the highest offset over the shards
 	ReadUncommitted    = Tag == "mutant_read_uncommitted"    // R6: a sink reads what its source has not committed
+	BareTombstone      = Tag == "mutant_bare_tombstone"      // R6: a tombstone in HBase leaves no cells over the row's
 
 	TrustBefore = Tag == "mutant_trust_before" // R7: every before image is trusted
 	MoveAtOnce  = Tag == "mutant_move_at_once" // R7: a row is deleted from its old shard while it is written to the new one

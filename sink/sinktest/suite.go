@@ -35,6 +35,11 @@ type Options struct {
 	// Uniques says that the target obeys secondary unique keys (rule R5). Else those cases are left out.
 	Uniques bool
 
+	// EqualWrites says that the target writes a change whose version is that of the row, because its own rule lets the later of two equal
+	// versions win and it does not read before it writes. A source gives no version twice (rule R3): an equal one is the same change, and
+	// the suite gives such a target no other.
+	EqualWrites bool
+
 	// Without names the column types that the target cannot hold; they are left out of the test of all types.
 	Without []change.Type
 

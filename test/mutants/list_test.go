@@ -43,6 +43,7 @@ var list = []planted{
 	{name: "progress_apart", folder: "sink/mysql", test: "TestABatchThatIsCutOffInOneShard", says: "the shard never gets the batch that was cut off in it", torture: true},
 	{name: "highest_shard", folder: "sink/mysql", test: "TestABatchThatIsCutOffInOneShard", says: "the shard never gets the batch that was cut off in it", torture: true},
 	{name: "read_uncommitted", folder: "sink/run", test: "TestAppliesAndGoesOn", says: "the target shows what the source has"},
+	{name: "bare_tombstone", folder: "sink/hbase", test: "TestDeletesSurviveMajorCompaction", says: "of the deleted row"},
 
 	{name: "trust_before", folder: "sink/run", test: "TestDoubtedEvents", says: "its before image is trusted: true, want false", torture: true},
 	{name: "move_at_once", folder: "sink/mysql", test: "TestAMoveWritesFirst", says: "before its new shard has the row"},

@@ -66,6 +66,12 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 			return nil, "", err
 		}
 		return mongo, mongo.URI(), nil
+	case "hbase":
+		hbase, err := testbed.StartHBase(ctx, testbed.HBaseOptions{Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return hbase, hbase.URL(), nil
 	case "libfaketime":
 		return nil, "", errors.New("libfaketime is a library and no server; a MySQL started with a movable clock loads it")
 	case "connect":
