@@ -46,6 +46,14 @@ var installers = []struct {
 		dir, err := mongoInstall(ctx, log)
 		return mongoVersion, dir, needsJava(err)
 	}},
+	{"clickhouse", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := clickHouseInstall(ctx, log)
+		return clickHouseMajor, dir, err
+	}},
+	{"chdb", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := chDBInstall(ctx, log)
+		return chDBVersion, dir, err
+	}},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err
