@@ -35,6 +35,10 @@ type Options struct {
 	// Uniques says that the target obeys secondary unique keys (rule R5). Else those cases are left out.
 	Uniques bool
 
+	// LastOfEquals says that of two changes of one key with equal versions the target takes the later, not the first. No source gives
+	// one version to two different changes, so only the case that does is left out.
+	LastOfEquals bool
+
 	// Without names the column types that the target cannot hold; they are left out of the test of all types.
 	Without []change.Type
 
