@@ -123,7 +123,7 @@ func numberOf(c *change.Column, v change.Value) (uint64, error) {
 // appendDecimal appends the number that the text is, times ten to the scale.
 func (t columnType) appendDecimal(dst []byte, s string) ([]byte, error) {
 	whole, rest, _ := strings.Cut(s, ".")
-	if len(rest) > t.scale {
+	if len(rest) > t.scale || strings.TrimPrefix(whole, "-") == "" {
 		return dst, errDecimal
 	}
 	digits := whole + rest + strings.Repeat("0", t.scale-len(rest))

@@ -114,5 +114,9 @@ func (b *base) finding(err error) ([]sink.Finding, error) {
 	if !errors.As(err, &p) {
 		return nil, err
 	}
-	return []sink.Finding{{Level: sink.Wrong, Where: b.where(), What: err.Error(), Why: p.Why, Mend: p.Mend}}, nil
+	f := sink.Finding{Level: sink.Wrong, Where: b.where(), What: err.Error(), Why: p.Why, Mend: p.Mend}
+	if f.Why == "" {
+		f.Why = "nothing is applied until it is mended"
+	}
+	return []sink.Finding{f}, nil
 }

@@ -98,7 +98,8 @@ func codeOf(err error) int {
 
 // The codes that are told from others. ErrorCodes.cpp has them all; they do not change.
 const (
-	codeColumnExists    = 44
+	codeColumnExists    = 15
+	codeColumnExistsOld = 44
 	codeUnknownTable    = 60
 	codeUnknownDatabase = 81
 	codeTooManyParts    = 252

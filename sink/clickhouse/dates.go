@@ -21,7 +21,7 @@ func (t columnType) bounds() (first, last int64) {
 	case dateTime:
 		return 0, math.MaxUint32 - 86_400
 	}
-	return -25_567 * 86_400, 120_529*86_400 + 86_399
+	return -25_567 * 86_400, min(120_529*86_400+86_399, math.MaxInt64/pow10(t.scale)-1) // nanoseconds end in 2262
 }
 
 // numberOfDate returns how the column stores the text of a DATE, DATETIME or TIMESTAMP, and whether that says all of it.

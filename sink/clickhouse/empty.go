@@ -80,10 +80,13 @@ func (b *base) empty(ctx context.Context, w *wanted) error {
 	if x == nil {
 		return b.strike(ctx, w.name)
 	}
-	if x.owner != nil && (!x.owner.sameTable(w.owner) || x.owner.Mode != w.owner.Mode) {
+	if o := x.owner; o != nil && (!o.sameTable(w.owner) || o.Mode != w.owner.Mode) {
 		return x.check(w, b.where()) // another table's
 	}
-	if x.owner == nil || x.owner.Mode == History || slices.Equal(x.owner.Key, w.owner.Key) {
+	if x.owner == nil {
+		return b.emptyForeign(ctx, x, w)
+	}
+	if x.owner.Mode == History || slices.Equal(x.owner.Key, w.owner.Key) {
 		err := b.client.exec(ctx, "TRUNCATE TABLE "+b.place(w.name))
 		return b.client.judge("the table "+w.name+" could not be emptied", err)
 	}
@@ -94,6 +97,18 @@ func (b *base) empty(ctx context.Context, w *wanted) error {
 	}
 	if err := b.client.exec(ctx, "DROP TABLE "+b.place(w.name)); err != nil {
 		return b.client.judge("the table "+w.name+" could not be dropped", err)
+	}
+	return b.strike(ctx, w.name)
+}
+
+// emptyForeign takes a table that does not say whose it is only where there is nothing to empty.
+func (b *base) emptyForeign(ctx context.Context, x *existing, w *wanted) error {
+	rows, err := b.client.text(ctx, "SELECT count() FROM "+b.place(x.name))
+	if err != nil {
+		return b.client.judge("the table "+x.name+" could not be looked at", err)
+	}
+	if rows != "0\n" {
+		return foreign(w, b.where())
 	}
 	return b.strike(ctx, w.name)
 }

@@ -78,28 +78,27 @@ func (b *base) fit(ctx context.Context, x *existing, w *wanted) error {
 	if err := x.check(w, b.where()); err != nil || x.owner != nil {
 		return err
 	}
-	p := &change.Problem{Kind: change.Poison, Where: b.where()}
 	is, err := b.listed(ctx, w.name)
 	if err != nil {
 		return err
 	}
 	if is {
-		p.What = "the table " + w.name + " is another than the one that was made"
-		p.Why = "what the other held would be missing in it"
-		p.Mend = "bring the other back, or begin anew: sluice replay --to beginning --empty"
-		return p
+		return &change.Problem{Kind: change.Poison, Where: b.where(), What: "the table " + w.name + " is another than the one that was made",
+			Why: "what the other held would be missing in it", Mend: "bring the other back, or begin anew: sluice replay --to beginning --empty"}
 	}
 	rows, err := b.client.text(ctx, "SELECT count() FROM "+b.place(x.name))
 	if err != nil {
 		return b.client.judge("the table "+x.name+" could not be looked at", err)
 	}
 	if rows != "0\n" {
-		p.What = "the table " + w.name + " has rows that are not Sluice's"
-		p.Why = "they would stay beside the source's"
-		p.Mend = "rename or empty it, or set another clickhouse.table"
-		return p
+		return foreign(w, b.where())
 	}
 	return nil
+}
+
+func foreign(w *wanted, where string) error {
+	return &change.Problem{Kind: change.Poison, Where: where, What: "the table " + w.name + " has rows that are not Sluice's",
+		Why: "they would stay beside the source's", Mend: "rename or empty it, or set another clickhouse.table"}
 }
 
 // alter runs the statements, or names them.
@@ -111,7 +110,8 @@ func (b *base) alter(ctx context.Context, x *existing, w *wanted, steps []string
 	}
 	for _, statement := range steps {
 		b.log.Info("completing a table", "target", b.where(), "statement", statement)
-		if err := b.client.exec(ctx, statement); err != nil && codeOf(err) != codeColumnExists { // another process was faster
+		err := b.client.exec(ctx, statement)
+		if code := codeOf(err); err != nil && code != codeColumnExists && code != codeColumnExistsOld { // another process was faster
 			return b.client.judge("the table "+w.name+" could not be completed: "+statement, err)
 		}
 	}

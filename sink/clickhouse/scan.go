@@ -131,8 +131,8 @@ func (t columnType) literal(c *change.Column, v change.Value) (string, bool) {
 		return fmt.Sprintf("CAST(%s AS Decimal(%d, %d))", quoteText(v.Bytes), t.precision, t.scale), true
 	case date, date32, dateTime, dateTime64:
 		_, exact := t.numberOfDate(v.Bytes)
-		name := map[kind]string{date: "Date", date32: "Date32", dateTime: "DateTime('UTC')", dateTime64: fmt.Sprintf("DateTime64(%d, 'UTC')", t.scale)}[t.kind]
-		return fmt.Sprintf("CAST(%s AS %s)", quoteText(v.Bytes), name), exact
+		arguments := map[kind]string{date: "Date(%s)", date32: "Date32(%s)", dateTime: "DateTime(%s, 'UTC')", dateTime64: "DateTime64(%s, " + fmt.Sprint(t.scale) + ", 'UTC')"}[t.kind]
+		return fmt.Sprintf("to"+arguments, quoteText(v.Bytes)), exact
 	}
 	return quoteText(v.Bytes), true
 }

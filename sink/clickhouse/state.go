@@ -98,9 +98,11 @@ func (t *StateTarget) layout(ctx context.Context, source string, table *change.T
 		return nil, err
 	}
 	for i := range table.Columns {
-		if name := table.Columns[i].Name; strings.HasPrefix(strings.ToLower(name), ownPrefix) {
+		name := table.Columns[i].Name
+		own := strings.HasPrefix(strings.ToLower(name), ownPrefix)
+		if own || !f.modern && virtualColumns[name] {
 			return nil, &change.Problem{Kind: change.Poison, What: "a column is named " + name, Where: t.where(),
-				Why: "names that begin with " + ownPrefix + " are Sluice's own", Mend: "rename it in the page's shape, or at the source"}
+				Why: "names that begin with " + ownPrefix + " are Sluice's own; at servers before 23.2 some that begin with _ are the server's", Mend: "rename it at the source"}
 		}
 	}
 	x, err := t.complete(ctx, t.wanted(f, source, table))
@@ -113,6 +115,9 @@ func (t *StateTarget) layout(ctx context.Context, source string, table *change.T
 	t.mu.Unlock()
 	return l, nil
 }
+
+// virtualColumns are those by whose names old servers show something of their own.
+var virtualColumns = map[string]bool{"_part": true, "_part_index": true, "_partition_id": true, "_sample_factor": true, "_table": true}
 
 // forget lets the table be looked at anew.
 func (t *StateTarget) forget(l *layout) {

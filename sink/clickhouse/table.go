@@ -38,7 +38,8 @@ func (o owner) String() string {
 // existing is a table as the server describes it.
 type existing struct {
 	name    string
-	engine  string // with its arguments and all that follows
+	engine  string   // with its arguments and all that follows
+	sorting []string // what ORDER BY names: columns, and expressions as they are
 	columns map[string]existingColumn
 	owner   *owner // nil: it does not say
 }
@@ -52,20 +53,20 @@ type existingColumn struct {
 // look returns a table, nil where there is none.
 func (b *base) look(ctx context.Context, name string) (*existing, error) {
 	of := fmt.Sprintf(" WHERE database = %s AND ", quoteText(b.config.Database))
-	tables, err := b.client.lines(ctx, "SELECT engine, engine_full FROM system.tables"+of+"name = "+quoteText(name))
+	tables, err := b.client.lines(ctx, "SELECT engine, engine_full, sorting_key FROM system.tables"+of+"name = "+quoteText(name))
 	if err != nil || len(tables) == 0 {
 		return nil, b.client.judge("the table "+name+" could not be looked at", err)
 	}
-	x := &existing{name: name, engine: tables[0][1], columns: make(map[string]existingColumn)}
+	x := &existing{name: name, engine: tables[0][1], sorting: splitNames(tables[0][2]), columns: make(map[string]existingColumn)}
 	if x.engine == "" {
 		x.engine = tables[0][0]
 	}
-	columns, err := b.client.lines(ctx, "SELECT name, type, comment, is_in_sorting_key, is_in_partition_key FROM system.columns"+of+"table = "+quoteText(name))
+	columns, err := b.client.lines(ctx, "SELECT name, type, comment, is_in_partition_key FROM system.columns"+of+"table = "+quoteText(name))
 	if err != nil {
 		return nil, b.client.judge("the columns of "+name+" could not be looked at", err)
 	}
 	for _, f := range columns {
-		x.columns[f[0]] = existingColumn{typeName: f[1], sorting: f[3] == "1", partition: f[4] == "1"}
+		x.columns[f[0]] = existingColumn{typeName: f[1], partition: f[3] == "1"}
 		if f[0] != b.versionColumn() || f[2] == "" {
 			continue
 		}
@@ -76,6 +77,35 @@ func (b *base) look(ctx context.Context, name string) (*existing, error) {
 	}
 	return x, nil
 }
+
+// splitNames reads a list of names as the server writes it: those that need it in backquotes, and some servers put a single one in brackets.
+func splitNames(list string) []string {
+	if rest, ok := strings.CutPrefix(list, "("); ok {
+		list = strings.TrimSuffix(rest, ")")
+	}
+	var names []string
+	for list != "" {
+		name, rest := list, ""
+		if end := strings.Index(list, ", "); end >= 0 {
+			name, rest = list[:end], list[end+2:]
+		}
+		if list[0] == '`' {
+			end := 1
+			for end < len(list) && list[end] != '`' {
+				if list[end] == '\\' {
+					end++
+				}
+				end++
+			}
+			name = nameUnescapes.Replace(list[1:min(end, len(list))])
+			rest = strings.TrimPrefix(list[min(end+1, len(list)):], ", ")
+		}
+		names, list = append(names, name), rest
+	}
+	return names
+}
+
+var nameUnescapes = strings.NewReplacer(`\\`, `\`, "\\`", "`")
 
 // versionColumn is the column whose comment says whose the table is.
 func (b *base) versionColumn() string {
@@ -141,19 +171,14 @@ func (x *existing) check(w *wanted, where string) error {
 	if x.owner != nil {
 		x.checkOwner(w, p)
 	}
-	var sorting []string
 	for name, c := range x.columns {
-		if c.sorting {
-			sorting = append(sorting, name)
-		}
 		if c.partition && w.dividing != nil && !slices.Contains(w.dividing, name) {
 			p.What = fmt.Sprintf("%s is partitioned by %s", x.name, name)
 			p.Why = "the server never compares rows of two partitions when it merges: older states of a row would stay beside the newest"
 			p.Mend = "make it anew, PARTITION BY nothing, or by columns of the key"
 		}
 	}
-	wantSorting := slices.Sorted(slices.Values(w.sorting))
-	slices.Sort(sorting)
+	sorting, wantSorting := slices.Sorted(slices.Values(x.sorting)), slices.Sorted(slices.Values(w.sorting))
 	switch {
 	case p.What != "":
 	case !replacing(x.engine, w.replaces):
@@ -161,7 +186,7 @@ func (x *existing) check(w *wanted, where string) error {
 		p.Why = "no other engine keeps the newest of the rows of one key"
 		p.Mend = "make it anew with the engine " + w.engine + " (Replicated... too), or let Sluice make it (clickhouse.create_tables: true)"
 	case !slices.Equal(sorting, wantSorting):
-		p.What = fmt.Sprintf("%s is ORDER BY (%s), not (%s)", x.name, strings.Join(sorting, ", "), strings.Join(w.sorting, ", "))
+		p.What = fmt.Sprintf("%s is ORDER BY (%s), not (%s)", x.name, strings.Join(x.sorting, ", "), strings.Join(w.sorting, ", "))
 		p.Why = "rows are told apart by what the table is ordered by"
 		p.Mend = "begin anew: sluice replay --to beginning --empty"
 	}
@@ -227,7 +252,7 @@ func (b *base) steps(x *existing, w *wanted) ([]string, error) {
 		from, known := parseType(have.typeName)
 		to, _ := parseType(c.typeName)
 		modify := alter + "MODIFY COLUMN " + quoteName(c.name) + " " + c.typeName
-		if known && from.widens(to) && !have.sorting {
+		if known && from.widens(to) && !slices.Contains(x.sorting, c.name) {
 			steps = append(steps, modify)
 			continue
 		}
