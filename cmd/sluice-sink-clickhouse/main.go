@@ -14,6 +14,11 @@ type page struct {
 	ClickHouse clickhouse.Config `yaml:"clickhouse"`
 }
 
+// BatchDefaults has one partition's batch fill a block.
+func (p *page) BatchDefaults(b *run.BatchConfig) {
+	b.MaxRows, b.MaxBytes = p.ClickHouse.InsertRows, p.ClickHouse.InsertBytes
+}
+
 func main() {
 	defaults := func() *page { return &page{clickhouse.Default()} }
 	run.Main("clickhouse", defaults, func(_ context.Context, p *page, s sink.Setup) (sink.Target, error) {
