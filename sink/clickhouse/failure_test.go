@@ -27,7 +27,7 @@ func ownServer(t *testing.T, name string) *place {
 // TestServerIsKilled while partitions are written: each batch that was called done is there, and what failed is tried again.
 func TestServerIsKilled(t *testing.T) {
 	for _, c := range [][2]string{{old, "state"}, {old, "history"}, {modern, "state"}} {
-		t.Run(c[0]+" "+c[1], func(t *testing.T) { serverIsKilled(t, c[0], c[1]) })
+		t.Run(c[0]+" "+c[1], func(t *testing.T) { t.Parallel(); serverIsKilled(t, c[0], c[1]) })
 	}
 }
 

@@ -90,7 +90,7 @@ func serverOf(t testing.TB, name string) server {
 // onBoth runs the test on each engine.
 func onBoth(t *testing.T, test func(t *testing.T, p *place)) {
 	for _, name := range []string{old, modern} {
-		t.Run(name, func(t *testing.T) { test(t, newPlace(t, name)) })
+		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, newPlace(t, name)) })
 	}
 }
 

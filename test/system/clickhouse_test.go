@@ -58,7 +58,7 @@ func TestClickHouseWalk(t *testing.T) {
 	}
 	w := &rig.Writer{DB: db, Shop: shop, Connections: size(4, 16), PerSecond: size(300, 1000), Seed: seed(t)}
 	// Killed faster than session_timeout, members that are gone hold up those that join.
-	length, kills := size(16*time.Second, 2*time.Minute), size(1, 10)
+	length, kills := size(9*time.Second, 2*time.Minute), size(1, 10)
 	crash := time.AfterFunc(length/3, func() {
 		if err := server.Kill(); err != nil {
 			t.Error(err)
