@@ -58,7 +58,7 @@ func StartClickHouse(ctx context.Context, o ClickHouseOptions) (*ClickHouse, err
 	}
 	s := &ClickHouse{server: base, password: o.Password}
 	config := filepath.Join(base.dir, "config.xml")
-	if err := os.WriteFile(config, []byte(s.config()), 0o600); err == nil {
+	if err = os.WriteFile(config, []byte(s.config()), 0o600); err == nil {
 		err = os.WriteFile(filepath.Join(base.dir, "users.xml"), []byte(s.users(o.Profile)), 0o600)
 	}
 	if err != nil {

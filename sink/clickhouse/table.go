@@ -46,7 +46,6 @@ type existing struct {
 
 type existingColumn struct {
 	typeName  string
-	sorting   bool // part of ORDER BY
 	partition bool // part of PARTITION BY
 }
 
