@@ -137,11 +137,11 @@ func (b *clickHouseBed) equal(mode string) {
 }
 
 // clickHouseTables are what is compared of each table, the same in both servers' SQL where no other is given. (An old server has no date before
-// 1970: its text stands in _sluice_exact.)
+// 1970: its text stands in _sluice_exact. And it prints 1970-01-01 as 0000-00-00.)
 var clickHouseTables = []struct{ name, mysql, clickhouse string }{
 	{"customers", "CONCAT_WS('|', id, email, IFNULL(CONVERT(name USING utf8mb4), 'NULL'), IFNULL(city, 'NULL'), credit, IFNULL(born, 'NULL'), created_at)",
 		"concat(toString(id), '|', email, '|', ifNull(name, 'NULL'), '|', ifNull(city, 'NULL'), '|', toString(credit), '|', " +
-			"if(visitParamExtractString(_sluice_exact, 'born') != '', visitParamExtractString(_sluice_exact, 'born'), ifNull(toString(born), 'NULL')), '|', created_at)"},
+			"multiIf(visitParamExtractString(_sluice_exact, 'born') != '', visitParamExtractString(_sluice_exact, 'born'), born = toDate(0), '1970-01-01', ifNull(toString(born), 'NULL')), '|', created_at)"},
 	{"orders", "CONCAT_WS('|', id, user_id, code, status, total, IFNULL(note, 'NULL'), tags, IFNULL(CAST(detail AS CHAR), 'NULL'), updated_at)",
 		"concat(toString(id), '|', toString(user_id), '|', code, '|', status, '|', toString(total), '|', ifNull(note, 'NULL'), '|', tags, '|', ifNull(detail, 'NULL'), '|', updated_at)"},
 	{"order_items", "CONCAT_WS('|', order_id, line_no, sku, qty)", "concat(toString(order_id), '|', toString(line_no), '|', sku, '|', toString(qty))"},
