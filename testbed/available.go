@@ -50,6 +50,14 @@ var installers = []struct {
 		dir, err := hbaseInstall(ctx, log)
 		return hbaseVersion, dir, needsJava(err)
 	}},
+	{"clickhouse", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := clickHouseInstall(ctx, log)
+		return clickHouseMajor, dir, err
+	}},
+	{"chdb", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := chDBInstall(ctx, log)
+		return chDBVersion, dir, err
+	}},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err

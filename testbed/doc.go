@@ -2,11 +2,12 @@
 // each at once as a test asks for: MySQL, MariaDB, Apache Kafka, a schema
 // registry, Kafka Connect with Debezium's JDBC sink, Elasticsearch and OpenSearch,
 // PostgreSQL, Redis (alone or as a cluster), Valkey, HBase with its REST gateway,
-// and in place of a MongoDB, which cannot be had in this way, mongo-java-server.
+// an old ClickHouse and the engine of a new one (chDB), and in place of a MongoDB,
+// which cannot be had in this way, mongo-java-server.
 //
 // It needs no container engine and no root, installs nothing on the host and
 // leaves the host's services and package state alone. What it fetches comes
-// from package registries by their ordinary clients (apt-get, mvn), lies in
+// from package registries by their ordinary clients (apt-get, mvn, pip), lies in
 // [CacheDir] and is used again by the next run. Debian packages are unpacked
 // into a folder and started through the loader and the C library they came
 // with, so the host's own versions do not matter.

@@ -53,6 +53,12 @@ type Definition[C any] struct {
 	Open    func(ctx context.Context, c *C, s sink.Setup) (sink.Target, error)
 }
 
+// BatchDefaults is what the struct of a target's own keys may have: the bounds of a batch where the page names none. For targets to which
+// the usual ones are too small or too large.
+type BatchDefaults interface {
+	BatchDefaults(*BatchConfig)
+}
+
 // Main is the whole of a sink's main: it runs the command that the arguments name and ends the process with its
 // exit code. The first SIGTERM or SIGINT lets run finish what is being applied and commit; the second ends at once.
 func Main[C any](name string, defaults func() *C, open func(ctx context.Context, c *C, s sink.Setup) (sink.Target, error)) {
@@ -143,6 +149,9 @@ func (d Definition[C]) Run(ctx, hard context.Context, args []string, stdout, std
 		return c.failed(&change.Problem{Kind: change.Configuration, What: "no configuration was named", Mend: "name the page with --config FILE"})
 	}
 	page, own := Default(), d.Default()
+	if b, ok := any(own).(BatchDefaults); ok {
+		b.BatchDefaults(&page.Batch)
+	}
 	if err := config.Load(*file, &page, own); err != nil {
 		return c.failed(err)
 	}

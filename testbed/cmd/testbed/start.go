@@ -72,6 +72,18 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 			return nil, "", err
 		}
 		return hbase, hbase.URL(), nil
+	case "clickhouse":
+		clickhouse, err := testbed.StartClickHouse(ctx, testbed.ClickHouseOptions{Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return clickhouse, clickhouse.URL(), nil
+	case "chdb":
+		chdb, err := testbed.StartChDB(ctx, testbed.ChDBOptions{Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		return chdb, chdb.URL(), nil
 	case "libfaketime":
 		return nil, "", errors.New("libfaketime is a library and no server; a MySQL started with a movable clock loads it")
 	case "connect":
