@@ -51,6 +51,9 @@ type Definition[C any] struct {
 	Open    func(ctx context.Context, c *C, s sink.Setup) (sink.Target, error)
 }
 
+// defaulter is a target's own config that wants other defaults of the runtime too.
+type defaulter interface{ Defaults(c *Config) }
+
 // Main is the whole of a sink's main: it runs the command that the arguments name and ends the process with its
 // exit code. The first SIGTERM or SIGINT lets run finish what is being applied and commit; the second ends at once.
 func Main[C any](name string, defaults func() *C, open func(ctx context.Context, c *C, s sink.Setup) (sink.Target, error)) {
@@ -135,6 +138,9 @@ func (d Definition[C]) Run(ctx, hard context.Context, args []string, stdout, std
 		return c.failed(&change.Problem{Kind: change.Configuration, What: "no configuration was named", Mend: "name the page with --config FILE"})
 	}
 	page, own := Default(), d.Default()
+	if other, ok := any(own).(defaulter); ok {
+		other.Defaults(&page)
+	}
 	if err := config.Load(*file, &page, own); err != nil {
 		return c.failed(err)
 	}
