@@ -46,6 +46,12 @@ var installers = []struct {
 		dir, err := mongoInstall(ctx, log)
 		return mongoVersion, dir, needsJava(err)
 	}},
+	{"s3proxy", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := s3Install(ctx, log)
+		return s3ProxyVersion, dir, needsJava(err)
+	}},
+	{"duckdb", pythonInstaller("duckdb")},
+	{"chdb", pythonInstaller("chdb")},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err
@@ -90,7 +96,7 @@ func needsJava(err error) error {
 	return err
 }
 
-// Names are the servers that can be fetched, and two helpers of tests.
+// Names are the servers that can be fetched, and some helpers of tests.
 func Names() []string {
 	names := make([]string, len(installers))
 	for i, installer := range installers {

@@ -1,12 +1,13 @@
 // Package testbed fetches real servers into a cache folder and runs as many of
 // each at once as a test asks for: MySQL, MariaDB, Apache Kafka, a schema
 // registry, Kafka Connect with Debezium's JDBC sink, Elasticsearch and OpenSearch,
-// PostgreSQL, Redis (alone or as a cluster), Valkey, and in place of a MongoDB,
-// which cannot be had in this way, mongo-java-server.
+// PostgreSQL, Redis (alone or as a cluster), Valkey, S3Proxy, which speaks S3,
+// and in place of a MongoDB, which cannot be had in this way, mongo-java-server.
+// DuckDB and chDB come as packages of Python: see [Python].
 //
 // It needs no container engine and no root, installs nothing on the host and
 // leaves the host's services and package state alone. What it fetches comes
-// from package registries by their ordinary clients (apt-get, mvn), lies in
+// from package registries by their ordinary clients (apt-get, mvn, pip), lies in
 // [CacheDir] and is used again by the next run. Debian packages are unpacked
 // into a folder and started through the loader and the C library they came
 // with, so the host's own versions do not matter.

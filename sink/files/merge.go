@@ -210,7 +210,8 @@ func (t *Target) removeReplaced(ctx context.Context, b *sink.Batch, h *held) err
 		}
 	}
 	forgotten := h.state.Through - (t.config.CompactAfter + forgetAfter).Milliseconds()
-	done := func(f visibleFile) bool { return dayEnd(f.Day).UnixMilli() < forgotten }
+	nothing := h.state.compaction(&b.Partition, &t.config) == nil
+	done := func(f visibleFile) bool { return nothing && dayEnd(f.Day).UnixMilli() < forgotten }
 	if len(gone) == 0 && !slices.ContainsFunc(h.state.Files, done) {
 		return nil
 	}

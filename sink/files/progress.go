@@ -129,11 +129,28 @@ func (t *Target) SetProgress(ctx context.Context, group string, to []sink.Reset)
 		for _, reset := range to {
 			now := reset.Partition
 			if old.Source == now.Source && old.Topic == now.Topic && (old.TopicID != now.TopicID || old.Count != now.Count) {
-				if err := t.store.remove(ctx, stateKey(&old)); err != nil {
+				if err := t.forget(ctx, &old); err != nil {
 					return err
 				}
 				break
 			}
+		}
+	}
+	return nil
+}
+
+// forget removes a partition's state with what is staged for it. Its visible files stay.
+func (t *Target) forget(ctx context.Context, p *sink.Partition) error {
+	if err := t.store.remove(ctx, stateKey(p)); err != nil {
+		return err
+	}
+	staged, err := t.store.list(ctx, stagedFolder+partitionName(p)+"/")
+	if err != nil {
+		return err
+	}
+	for _, e := range staged {
+		if err := t.store.remove(ctx, e.key); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -40,6 +40,7 @@ var (
 	_ sink.Floor    = (*Target)(nil)
 	_ sink.Progress = (*Target)(nil)
 	_ sink.Replayer = (*Target)(nil)
+	_ sink.Copier   = (*Target)(nil)
 )
 
 // New returns the target of a config that has been checked. It touches nothing.
