@@ -178,7 +178,7 @@ const (
 	daySeconds   = 86400
 )
 
-var errNoDate = errors.New("Parquet's dates have no zero in month or day")
+var errNoDate = errors.New("no date of Parquet has a zero in month or day")
 
 // dateForm gives DATE as days, DATETIME and TIMESTAMP as microseconds since 1970; only TIMESTAMP is a moment (UTC).
 func dateForm(c *change.Column) form {

@@ -240,7 +240,7 @@ var errTooEarly = errors.New("the first crawl was under way")
 // copyFile is a file of a copy that is being made: of one schema.
 type copyFile struct {
 	f      *os.File
-	writer *parquet.Writer
+	writer *rowWriter
 	layout *layout
 	row    parquet.Row
 }

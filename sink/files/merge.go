@@ -93,7 +93,7 @@ func (t *Target) mergeFiles(ctx context.Context, p *sink.Partition, m *merge) (i
 
 // copyInputs writes the inputs' rows. The size of row groups follows from the first, so that at most one of them is in memory.
 func (t *Target) copyInputs(ctx context.Context, f *os.File, p *sink.Partition, m *merge) error {
-	var w *parquet.Writer
+	var w *rowWriter
 	for _, key := range m.Inputs {
 		r, err := t.openFile(ctx, key)
 		if err != nil {
@@ -118,7 +118,7 @@ func (t *Target) copyInputs(ctx context.Context, f *os.File, p *sink.Partition, 
 // rowsAtOnce is how many rows are copied at once.
 const rowsAtOnce = 64
 
-func (t *Target) copyRows(ctx context.Context, w *parquet.Writer, r *reader) error {
+func (t *Target) copyRows(ctx context.Context, w *rowWriter, r *reader) error {
 	for _, g := range r.file.RowGroups() {
 		rows := g.Rows()
 		err := copyAll(ctx, w, rows)
@@ -130,7 +130,7 @@ func (t *Target) copyRows(ctx context.Context, w *parquet.Writer, r *reader) err
 	return nil
 }
 
-func copyAll(ctx context.Context, w *parquet.Writer, rows parquet.Rows) error {
+func copyAll(ctx context.Context, w *rowWriter, rows parquet.Rows) error {
 	buffer := make([]parquet.Row, rowsAtOnce)
 	for {
 		n, err := rows.ReadRows(buffer)

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -117,12 +116,4 @@ func current(found []entry) []entry {
 		}
 	}
 	return kept
-}
-
-// unescape is for people: the name of a table as it is in the database.
-func unescape(text string) string {
-	if plain, err := url.PathUnescape(text); err == nil {
-		return plain
-	}
-	return text
 }

@@ -34,16 +34,19 @@ func rowsOf(rowGroup, bytes, rows int64) int64 {
 	return max(rowsMin, rowGroup/max(1, bytes/rows))
 }
 
+// rowWriter takes rows as values, by a schema that no Go type has.
+type rowWriter = parquet.GenericWriter[any]
+
 // pageBytes bounds a page of a column within a row group, which a reader decompresses at once.
 const pageBytes = 256 << 10
 
-func newWriter(w io.Writer, schema *parquet.Schema, rowsPerGroup int64, meta map[string]string) *parquet.Writer {
+func newWriter(w io.Writer, schema *parquet.Schema, rowsPerGroup int64, meta map[string]string) *rowWriter {
 	options := []parquet.WriterOption{schema, parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}), parquet.MaxRowsPerRowGroup(rowsPerGroup),
 		parquet.PageBufferSize(pageBytes), parquet.CreatedBy("sluice", "1", "files")}
 	for name, value := range meta {
 		options = append(options, parquet.KeyValueMetadata(name, value))
 	}
-	return parquet.NewWriter(w, options...)
+	return parquet.NewGenericWriter[any](w, options...)
 }
 
 func (l *layout) meta(p *sink.Partition, s span) map[string]string {

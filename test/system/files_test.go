@@ -97,7 +97,7 @@ func TestFilesWalk(t *testing.T) {
 	b.sluice(0, "wait", "--now", "--timeout", size("90s", "20m")) // the first crawl: before it no copy can be made
 
 	w := &rig.Writer{DB: db, Shop: shop, Connections: size(4, 16), PerSecond: size(200, 2000), Seed: seed(t)}
-	length, kills := size(8*time.Second, 3*time.Minute), size(1, 15)
+	length, kills := size(5*time.Second, 3*time.Minute), size(1, 15)
 	var asOf time.Time
 	var then map[string][]string
 	var looking sync.WaitGroup
