@@ -3,7 +3,6 @@ package files
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sluice-cdc/sluice/sink"
@@ -135,8 +134,9 @@ func (t *Target) stageRun(ctx context.Context, b *sink.Batch, r *run) (stagedFil
 		discard(f)
 		return stagedFile{}, t.making(err)
 	}
-	// The name has what makes it another's than any other try's: two owners, and two tries of one, may be at work at once.
-	key := fmt.Sprintf("%s%s/%d-%d.%d-%d%s", stagedFolder, partitionName(&b.Partition), r.span.first, r.span.next-1, b.Epoch, t.now().UnixNano(), suffix)
+	// The name is no other try's (see stagedKey): what a try leaves behind that is known to have failed is removed, and one whose outcome is not known
+	// may still come to be committed.
+	key := stagedKey(&b.Partition, r.span, b.Epoch)
 	if err := t.store.put(ctx, key, f); err != nil {
 		return stagedFile{}, err
 	}

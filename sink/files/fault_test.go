@@ -224,7 +224,7 @@ func seedOf(t *testing.T) uint64 {
 // and owners that do not know yet that they are none. In the end each offset is in one file, and readers never saw one twice.
 func TestEveryOffsetInOneFile(t *testing.T) {
 	seed := seedOf(t)
-	rounds := 3
+	rounds := 8
 	if os.Getenv("SLUICE_FULL") != "" {
 		rounds = 200
 	}
@@ -271,12 +271,18 @@ func (w *world) deliver(r *rand.Rand) {
 			assign()
 		case 1: // it is thought dead
 			old, late := target, w.batch(at, min(int64(len(w.log)), at+r.Int64N(12)), epoch)
-			zombies = append(zombies, func() error { return old.Apply(context.Background(), late) })
+			done := old.held[w.part] != nil && old.held[w.part].state.Next >= late.Next && old.held[w.part].state.Next > late.From // it was told of a failure after its commit
+			zombies = append(zombies, func() error {
+				if err := old.Apply(context.Background(), late); err != nil || done {
+					return errFault
+				}
+				return nil
+			})
 			target = w.open()
 			assign()
 		case 2:
 			for _, z := range zombies {
-				if err := z(); err == nil {
+				if z() == nil {
 					w.t.Fatal("an owner of before has applied a batch")
 				}
 			}
@@ -331,11 +337,14 @@ func TestReadersDuringCompaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	looks, most := 0, 0
+	gone := make(map[string]time.Time) // files that were merged into another, since when
 	w.store.before = func() {
 		looks++
 		w.everyOffsetOnce(0, true)
 		if found, err := w.store.store.list(t.Context(), tableFolder(w.tables[0].TableName)); err == nil {
-			most = max(most, len(found)-len(current(found)))
+			now := current(found)
+			most = max(most, len(found)-len(now))
+			w.keepsReplaced(found, now, gone)
 		}
 	}
 	for at := int64(0); at < 120; at += 3 {
@@ -345,6 +354,22 @@ func TestReadersDuringCompaction(t *testing.T) {
 	}
 	if looks < 200 || most < 2 {
 		t.Errorf("%d looks, at most %d files that were replaced: the test shows nothing", looks, most)
+	}
+}
+
+// keepsReplaced fails where a file that was merged into another goes before its time.
+func (w *world) keepsReplaced(found, now []entry, since map[string]time.Time) {
+	w.t.Helper()
+	for _, e := range found {
+		if _, known := since[e.key]; !known && !slices.Contains(now, e) {
+			since[e.key] = w.now
+		}
+	}
+	for key, at := range since {
+		there := slices.ContainsFunc(found, func(e entry) bool { return e.key == key })
+		if !there && w.now.Sub(at) < w.config.KeepReplaced {
+			w.t.Fatalf("%s was removed %v after it was merged, want %v", key, w.now.Sub(at), w.config.KeepReplaced)
+		}
 	}
 }
 

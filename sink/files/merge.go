@@ -263,8 +263,9 @@ func (t *Target) retain(ctx context.Context, b *sink.Batch, h *held) error {
 	return nil
 }
 
-// collect removes, once for an owner, what owners before have staged and not committed. It must have swapped the state since: else a
-// swap whose outcome did not arrive could still come to list what is removed here.
+// collect removes, once for an owner, what owners before it have staged and not committed: by their epochs, for this one may be an owner
+// of before itself, and not know it. It must have swapped the state since: else a swap whose outcome did not arrive could still
+// come to list what is removed here.
 func (t *Target) collect(ctx context.Context, b *sink.Batch, h *held) error {
 	if h.collected {
 		return nil
@@ -275,7 +276,8 @@ func (t *Target) collect(ctx context.Context, b *sink.Batch, h *held) error {
 	}
 	var gone []string
 	for _, e := range found {
-		if !slices.ContainsFunc(h.state.Staged, func(s stagedFile) bool { return s.Key == e.key }) {
+		before := epochOf(e.key) < h.epoch
+		if before && !slices.ContainsFunc(h.state.Staged, func(s stagedFile) bool { return s.Key == e.key }) {
 			gone = append(gone, e.key)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"path"
 	"strconv"
 	"strings"
@@ -73,6 +75,22 @@ type span struct{ first, next int64 }
 // fileKey is the key of a visible file. Its last offset is next-1.
 func fileKey(t change.TableName, p *sink.Partition, day string, s span) string {
 	return fmt.Sprintf("%s%s-%019d-%019d%s", dayFolder(t, day), partitionName(p), s.first, s.next-1, suffix)
+}
+
+// stagedKey is the key of a staged file, which no other one has or will have.
+func stagedKey(p *sink.Partition, s span, epoch int64) string {
+	return fmt.Sprintf("%s%s/%d-%d.%d-%016x%s", stagedFolder, partitionName(p), s.first, s.next-1, epoch, rand.Uint64(), suffix)
+}
+
+// epochOf reads the owner's epoch out of a staged file's key.
+func epochOf(key string) int64 {
+	_, rest, _ := strings.Cut(path.Base(key), ".")
+	text, _, _ := strings.Cut(rest, "-")
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return math.MaxInt64 // it is not Sluice's
+	}
+	return n
 }
 
 // parseFile reads the partition's name and the offsets out of a file's key.
