@@ -149,3 +149,27 @@ type Debt struct {
 	Key     string         // as text, for the operator
 	Version change.Version // of the change that made the debt
 }
+
+// Copier is the ability to write the state of tables as of a time, from the history that the target holds.
+type Copier interface {
+	// Copy writes, for each table, the rows as they were when all transactions of its source that were committed by AsOf were done, and no
+	// other: of all tables of one source at the same place in its history. It calls told for each table that is done.
+	Copy(ctx context.Context, r CopyRequest, told func(Copied)) error
+}
+
+// CopyRequest says what is to be copied.
+type CopyRequest struct {
+	Tables map[string][]change.TableName // by source
+	AsOf   time.Time                     // milliseconds count: the log knows commit times no finer
+	To     string                        // where to; empty: where the target has its copies
+}
+
+// Copied is a table that was copied.
+type Copied struct {
+	Source  string           `json:"source"`
+	Table   change.TableName `json:"table"`
+	Rows    int64            `json:"rows"`
+	Where   string           `json:"where"`
+	Version change.Version   `json:"version"`        // the newest that is in it, of the source: all tables of the source have it
+	GTID    string           `json:"gtid,omitempty"` // of the last transaction that is in it
+}

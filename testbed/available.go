@@ -54,10 +54,12 @@ var installers = []struct {
 		dir, err := clickHouseInstall(ctx, log)
 		return clickHouseMajor, dir, err
 	}},
-	{"chdb", func(ctx context.Context, log Log) (string, string, error) {
-		dir, err := chDBInstall(ctx, log)
-		return chDBVersion, dir, err
+	{"s3proxy", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := s3Install(ctx, log)
+		return s3ProxyVersion, dir, needsJava(err)
 	}},
+	{"duckdb", pythonInstaller("duckdb")},
+	{"chdb", pythonInstaller("chdb")},
 	{"libfaketime", func(ctx context.Context, log Log) (string, string, error) {
 		dir, err := faketimeInstall(ctx, log)
 		return faketimeVersion, dir, err
@@ -102,7 +104,7 @@ func needsJava(err error) error {
 	return err
 }
 
-// Names are the servers that can be fetched, and two helpers of tests.
+// Names are the servers that can be fetched, and some helpers of tests.
 func Names() []string {
 	names := make([]string, len(installers))
 	for i, installer := range installers {

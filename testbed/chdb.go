@@ -11,12 +11,6 @@ import (
 	"strings"
 )
 
-// chDBVersion is of the Python package chdb-core.
-const chDBVersion = "26.9.0"
-
-// chDBRequirements pins what pip fetches.
-const chDBRequirements = "chdb-core==" + chDBVersion + " --hash=sha256:707e2ec3fe0f7953bac97942eaeb7a1ed1d66b1e56ecef3f0aa2130f61f6e735\n"
-
 //go:embed python/chdb_server.py
 var chDBScript string
 
@@ -40,7 +34,7 @@ type ChDBOptions struct {
 // StartChDB fetches the package when it is not in the cache, starts it and waits until it listens. The caller must Stop it.
 func StartChDB(ctx context.Context, o ChDBOptions) (*ChDB, error) {
 	const name = "chdb"
-	home, err := chDBInstall(ctx, o.Log)
+	_, home, err := pythonInstall(ctx, name, o.Log)
 	if err != nil {
 		unmet(name, err)
 		return nil, err
@@ -85,25 +79,4 @@ func (s *ChDB) URL() string { return "http://" + s.Address() }
 // Query runs one statement and returns what the engine prints, without the last end of line.
 func (s *ChDB) Query(ctx context.Context, statement string) (string, error) {
 	return httpQuery(ctx, s.URL(), s.password, statement)
-}
-
-// chDBInstall has pip unpack the package into a folder. What else it asks for (pandas, pyarrow) is not needed here.
-func chDBInstall(ctx context.Context, log Log) (string, error) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		return "", fmt.Errorf("%w; chDB is a library for Python", err)
-	}
-	return cached(ctx, "chdb-"+chDBVersion, log, func(ctx context.Context, dir string) error {
-		log.printf("pip: chdb-core %s (about 180 MB)", chDBVersion)
-		list := filepath.Join(dir, "requirements.txt")
-		if err := os.WriteFile(list, []byte(chDBRequirements), 0o644); err != nil {
-			return err
-		}
-		output, err := exec.CommandContext(ctx, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--no-compile",
-			"--require-hashes", "--target", dir, "--requirement", list).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("fetch chDB: %w: %s", err, lastLines(output, 15))
-		}
-		return nil
-	})
 }

@@ -2,8 +2,9 @@
 // each at once as a test asks for: MySQL, MariaDB, Apache Kafka, a schema
 // registry, Kafka Connect with Debezium's JDBC sink, Elasticsearch and OpenSearch,
 // PostgreSQL, Redis (alone or as a cluster), Valkey, HBase with its REST gateway,
-// an old ClickHouse and the engine of a new one (chDB), and in place of a MongoDB,
-// which cannot be had in this way, mongo-java-server.
+// an old ClickHouse and the engine of a new one (chDB), S3Proxy, which speaks S3, and
+// in place of a MongoDB, which cannot be had in this way, mongo-java-server. DuckDB
+// and chDB come as packages of Python: see [Python].
 //
 // It needs no container engine and no root, installs nothing on the host and
 // leaves the host's services and package state alone. What it fetches comes

@@ -39,7 +39,8 @@ func main() {
 		delegate("wait", "until a sink's target shows what the source shows now, or all transactions of a GTID set", false),
 		delegate("route", "route explain: of sample rows, which table, key, shard and columns come out at a sink's target, and why", false),
 		delegate("dead", "list, show, retry or drop the records that a sink could not apply", false),
-		delegate("replay", "let a sink's group go back to an offset or a time, or rebuild its target from the log", false))
+		delegate("replay", "let a sink's group go back to an offset or a time, or rebuild its target from the log", false),
+		delegate("copy", "write the state of tables as of a time, from the history that a sink keeps as files", false))
 	if err := root.ExecuteContext(ctx); err != nil {
 		os.Exit(fail(err))
 	}

@@ -37,7 +37,7 @@ const (
 )
 
 // commands are those that there are.
-var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay", "dead", "route"}
+var commands = []string{"run", "doctor", "wait", "verify", "repair", "replay", "dead", "route", "copy"}
 
 // deadVerbs are what dead does.
 var deadVerbs = []string{"list", "show", "retry", "drop"}
@@ -118,6 +118,12 @@ const usage = `usage: sluice-sink-%[1]s [run] --config FILE        apply until s
            --sample N         how many rows of each table (3)
            --table DB.TABLE   only this table, may be repeated; --source NAME: only this source's
            --row JSON         this row instead, of the one --table: {"id": 1, "note": "text"}
+           -o json            print JSON
+       sluice-sink-%[1]s copy --config FILE [--as-of TIME]
+                                        write the state of tables as of a time, from the history that the target holds (files)
+           --as-of TIME       like 2026-11-29T00:00:00Z; now when left out
+           --to FOLDER        where to, a folder or s3://bucket/prefix; by default beside the history
+           --table, --source, --timeout   as with wait
            -o json            print JSON
 `
 
@@ -203,6 +209,8 @@ type command struct {
 	letters []int64 // that were named
 	all     bool
 
+	asOf string
+
 	group  string // --group, only to be sure: must be the page's
 	to     string
 	topics []string
@@ -228,6 +236,11 @@ func (c *command) flags(flags *flag.FlagSet) {
 		c.compareFlags(flags)
 		flags.StringVar(&c.from, "from", "", "what verify -o json has printed; - is stdin; else verify runs first")
 		flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be sent")
+	case "copy":
+		c.againstFlags(flags)
+		flags.StringVar(&c.asOf, "as-of", "", "a time like 2026-11-29T00:00:00Z; now when left out")
+		flags.StringVar(&c.to, "to", "", "a folder or s3://bucket/prefix; by default beside the history")
+		flags.DurationVar(&c.timeout, "timeout", 10*time.Minute, "how long at most for the history to have everything; 0: for ever")
 	case "replay":
 		c.replayFlags(flags)
 	case "route":
@@ -360,6 +373,8 @@ func (c *command) run(ctx, hard context.Context) error {
 		return c.dead(ctx)
 	case "route":
 		return c.explain(ctx)
+	case "copy":
+		return c.copy(ctx)
 	}
 	s, err := New(c.config, c.target, c.log)
 	if err != nil {

@@ -84,6 +84,15 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 			return nil, "", err
 		}
 		return chdb, chdb.URL(), nil
+	case "s3proxy":
+		s3, err := testbed.StartS3(ctx, testbed.S3Options{Buckets: []string{"history"}, Log: progress})
+		if err != nil {
+			return nil, "", err
+		}
+		progress("access key: %s; secret key: %s; bucket: history", testbed.S3AccessKey, testbed.S3SecretKey)
+		return s3, s3.URL(), nil
+	case "duckdb":
+		return nil, "", errors.New("duckdb is a package of Python's and no server; go test ./sink/files runs it")
 	case "libfaketime":
 		return nil, "", errors.New("libfaketime is a library and no server; a MySQL started with a movable clock loads it")
 	case "connect":
