@@ -176,9 +176,8 @@ func TestTwoSourcesThreeShards(t *testing.T) {
 		exec1(t, d, "CREATE DATABASE shop CHARACTER SET utf8mb4")
 		newDrivers(t, d, 1+i*apart, drivers)
 	}
-	b.bed.source(b.m, "")
 	second := b.file("second.yaml", strings.Replace(readFile(t, b.sourceConfig(m2, "")), "name: shop\n", "name: south\n", 1))
-	b.sourceConfig(b.m, "") // the file is the first source's again
+	b.bed.source(b.m, "") // whose file it is from here on
 	b.begin("south", "", second, nil)
 	server, db := b.mysql(testbed.MySQLOptions{})
 	writing, stop := context.WithCancel(t.Context())
@@ -204,6 +203,12 @@ func TestTwoSourcesThreeShards(t *testing.T) {
 	stop()
 	writers.Wait()
 	b.equal(l, "at rest")
+	for i := range l.shards {
+		var sources int
+		if err := db.QueryRow(fmt.Sprintf("SELECT COUNT(DISTINCT _sluice_source) FROM merged_%d.drivers", i)).Scan(&sources); err != nil || sources != 2 {
+			t.Errorf("shard %d has rows of %d sources (%v), want 2", i, sources, err)
+		}
+	}
 
 	var taken int64
 	if err := b.source.QueryRow("SELECT MIN(id) FROM shop.drivers").Scan(&taken); err != nil {
