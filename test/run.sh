@@ -59,7 +59,7 @@ go run ./testbed/cmd/testbed fetch || echo "some servers could not be had: see t
 
 # Several at a time, for most of them wait for servers. test/system is the longest by far: its walks to targets other than MySQL and
 # Elasticsearch are a run of their own. The race detector's run is not for sink/redis: building its client with -race takes ten minutes on two cores.
-walks='^Test(Redis|Postgres|MongoDB|Webhook|DeadLetters|Reshard|TwoSources)'
+walks='^Test(Redis|Postgres|MongoDB|HBase|ClickHouse|Files|Webhook|Shape|DeadLetters|Reshard|TwoSourcesThreeShards)'
 raced=$(go list ./change/... ./mysql/... ./schema/... ./route/... ./shape/... ./kafka/... ./source/... ./sink/... ./internal/... | grep -v /sink/redis)
 others=$(go list ./... | grep -v /test/system)
 echo "several packages at a time: some minutes until the first line"

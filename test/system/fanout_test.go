@@ -33,7 +33,7 @@ type fan struct {
 	told   *flakyReceiver
 }
 
-// TestFanout: one source and one log, and a group for each use: two layouts of MySQL shards, Elasticsearch, Redis, PostgreSQL and a webhook,
+// TestFanout: one source and one log, and a group for each use: two layouts of MySQL shards, Elasticsearch, Redis, files, PostgreSQL and a webhook,
 // added one after the other while rows are written. One of them is stopped for a while and one made slow, which the others must not feel.
 // In the end each is equal; then each is emptied and filled anew from the log, with the source's server stopped.
 func TestFanout(t *testing.T) {
@@ -54,7 +54,7 @@ func TestFanout(t *testing.T) {
 
 	stop := f.writeAll(payable)
 	slow := f.addSearch()
-	for _, add := range []func(){f.addTwoShards, f.addThreeShards, f.addRedis, f.addPostgres, f.addWebhook} {
+	for _, add := range []func(){f.addTwoShards, f.addThreeShards, f.addRedis, f.addFiles, f.addPostgres, f.addWebhook} {
 		add()
 		time.Sleep(10 * time.Second)
 	}
@@ -185,6 +185,10 @@ func (f *fan) addRedis() {
     - {match: shop.orders, indexes: [{name: by_status, kind: set, by: status}, {name: recent, kind: sorted, score: updated_at, by: user_id}]}
     - {match: shop.products, as: json}
 `, s.Address()), nil)
+}
+
+func (f *fan) addFiles() {
+	f.add("files", "files", fmt.Sprintf("files: {path: %q, roll_time: 20s}\n", f.t.TempDir()), nil)
 }
 
 func (f *fan) addPostgres() {
