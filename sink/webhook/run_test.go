@@ -244,8 +244,11 @@ func TestRefusedEvents(t *testing.T) {
 	}
 	bad.Store(0)
 	eventually(t, "the topic goes on when the receiver is mended", r.told(one, two, three))
+	bad.Store(int64(p.version) + 1) // before it is there, as the sink is quick
 	four := p.update(2, "NEW", "PAID")
-	bad.Store(four)
+	if four != bad.Load() {
+		t.Fatalf("the change has the version %d, not %d", four, bad.Load())
+	}
 	eventually(t, "the topic stops again", func() error {
 		if strings.Count(sink.log.String(), "topic stopped") < 2 {
 			return errors.New("it does not")
@@ -270,11 +273,19 @@ func TestRefusedEvents(t *testing.T) {
 // again.
 func TestKilledBeforeTheCommit(t *testing.T) {
 	p, r := newPipeline(t), newReceiver(t)
-	r.set(300*time.Millisecond, nil)
 	var want []int64
 	for range 4 {
 		want = append(want, p.update(1, "NEW", "PAID")) // one row: one request after the other
 	}
+	killed := make(chan struct{})
+	r.set(0, func(x told) (int, map[string]string) {
+		if x.version() == want[2] {
+			<-killed
+		}
+		return 200, nil
+	})
+	release := sync.OnceFunc(func() { close(killed) })
+	defer release()
 	sink := p.command(r.page(""), "run")
 	eventually(t, "half of it is told", func() error {
 		if n := len(r.accepted()); n < 2 {
@@ -283,6 +294,7 @@ func TestKilledBeforeTheCommit(t *testing.T) {
 		return nil
 	})
 	sink.crash()
+	release()
 	r.set(0, nil)
 	sink = p.command(r.page(""), "run")
 	want = append(want, p.update(1, "NEW", "PAID"))

@@ -98,10 +98,10 @@ func TestSourceAlterBesideWriters(t *testing.T) {
 				row := fmt.Sprintf("%d, %d, 'b%d', '%d/%d/b%d'", id, a, a, id, a, a)
 				// a is called d for a while: what does not fit now is tried again.
 				for _, q := range []string{"REPLACE INTO shop.form (id, a, b, proof) VALUES (" + row + ")", "REPLACE INTO shop.form (id, d, b, proof) VALUES (" + row + ")"} {
-					_, _ = db.ExecContext(ctx, q)
+					_, _ = db.ExecContext(context.WithoutCancel(ctx), q)
 				}
 				if random.IntN(8) == 0 {
-					_, _ = db.ExecContext(ctx, fmt.Sprintf("DELETE FROM shop.form WHERE id = %d", id))
+					_, _ = db.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("DELETE FROM shop.form WHERE id = %d", id))
 				}
 			}
 		})
