@@ -108,11 +108,10 @@ func TestFreePortsDiffer(t *testing.T) {
 }
 
 func TestUnknownNames(t *testing.T) {
-	t.Setenv("SLUICE_MET", "") // not a server that this run misses
+	t.Setenv("SLUICE_MET", "") // these are none that a run should have met
 	if err := Available(t.Context(), "oracle"); err == nil {
 		t.Error("an unknown server is available")
 	}
-	t.Setenv("SLUICE_MET", "") // these are none that a run should have met
 	if _, err := StartMySQL(t.Context(), MySQLOptions{Version: "5.0"}); err == nil {
 		t.Error("an unknown version was started")
 	}
