@@ -17,7 +17,7 @@ import (
 
 // speedRows is so many that what every run costs once (connecting, reading the checkpoint, waiting for the target: some tenths of a
 // second) is little beside the rows.
-const speedRows = 1_000_000
+const speedRows = 2_000_000
 
 // TestVerifySpeed holds verify's speed against that of mysqldump --single-transaction > /dev/null of the same table, in pairs, one right
 // after the other: by sums of the servers, and with every row hashed here. The ratio counts, for the machine's load swings; what each
@@ -27,7 +27,7 @@ func TestVerifySpeed(t *testing.T) {
 		t.Skip("a measurement: SLUICE_FULL=1")
 	}
 	// In memory on both sides: else the one disk is measured, from which verify has to read two copies of the table and mysqldump one.
-	const memory = "innodb-buffer-pool-size=512M"
+	const memory = "innodb-buffer-pool-size=1G"
 	b := newVerifyBed(t, speedRows, 100, memory)
 	m0, db0 := b.mysql(testbed.MySQLOptions{Flags: []string{memory}})
 	b.shards = []*sql.DB{db0}
