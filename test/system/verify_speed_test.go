@@ -85,7 +85,7 @@ func (b *verifyBed) dump() *os.ProcessState {
 	var cmd *exec.Cmd
 	if cmd, err = b.m.Tool("mysqldump", "--no-defaults", "--protocol=tcp", "-h127.0.0.1", fmt.Sprintf("-P%d", b.m.Port), "-uapp", "-papp",
 		"--single-transaction", "--set-gtid-purged=OFF", "--no-tablespaces", "shop", "exact"); err != nil {
-		b.t.Skip(err)
+		b.t.Fatalf("there is nothing to compare with: %v", err)
 	}
 	var errs strings.Builder
 	cmd.Stdout, cmd.Stderr = nowhere, &errs
