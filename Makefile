@@ -4,7 +4,7 @@
 GO      ?= go
 BIN     := bin
 PKGS    := ./...
-.PHONY: help build demo fetch test torture fanout mutants system bench lint clean
+.PHONY: help build demo fetch test torture fanout mutants system bench microbench lint clean
 
 help:            ## the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,15 +31,24 @@ torture:         ## a thousand sessions and faults of two dozen kinds: DURATION=
 		exec ../../$(BIN)/torture.test -test.run '^TestTorture$$' -test.timeout 0
 
 system:          ## the whole at full size: a million rows, ten kills each, gigabyte transactions (hours)
-	SLUICE_FULL=1 $(GO) test -v -timeout 6h ./test/system/... ./test/parity/... ./test/mutants/...
+	SLUICE_FULL=1 $(GO) test -v -timeout 6h ./test/system/... ./test/parity/... ./test/mutants/... ./test/bench/...
 
-fanout:          ## one log and a consumer group for each kind of target, one added after another, each then filled anew (half an hour)
+fanout:          ## one log and a consumer group for each kind of target, one added after another, each then filled anew (a quarter of an hour)
 	SLUICE_FULL=1 $(GO) test -v -timeout 2h -run '^TestFanout$$' ./test/system
 
 mutants:         ## every error that internal/mutant can plant, each to be caught by its test (half an hour)
 	SLUICE_FULL=1 $(GO) test -v -timeout 2h ./test/mutants
 
-bench:           ## micro-benchmarks of the hot path
+# See docs/benchmarks.md. OUT is the file of the whole table.
+OUT ?= $(BIN)/bench.md
+
+bench:           ## us, our peers and what the machine allows, side by side: QUICK=1 ONLY=backlog,crawl ROWS=200000 PAIRS=3 ALONE=1 OUT=bench.md
+	@$(GO) build -o $(BIN)/ \
+		./cmd/sluice-source ./cmd/sluice-sink-mysql ./cmd/sluice-sink-elasticsearch ./test/bench/cmd/...
+	@exec $(BIN)/bench -programs $(BIN) -o '$(OUT)' $(if $(QUICK),-quick) $(if $(ALONE),-alone) \
+		$(if $(ONLY),-only '$(ONLY)') $(if $(ROWS),-rows '$(ROWS)') $(if $(PAIRS),-pairs '$(PAIRS)')
+
+microbench:      ## micro-benchmarks of the hot path
 	$(GO) test -run '^$$' -bench . -benchmem ./mysql/rowimage ./schema/avro ./source/merge ./mysql/gtid
 
 lint:            ## gofmt, vet, staticcheck, govulncheck

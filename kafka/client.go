@@ -18,7 +18,7 @@ import (
 )
 
 var codecs = map[string]kgo.CompressionCodec{
-	"":       kgo.Lz4Compression(),
+	"":       kgo.SnappyCompression(),
 	"none":   kgo.NoCompression(),
 	"gzip":   kgo.GzipCompression(),
 	"snappy": kgo.SnappyCompression(),

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 
@@ -75,12 +77,43 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestPlainAnswerInsteadOfTLS: a server that kills a connection while it is being made says so in plain text, where TLS is awaited.
-// That passes by itself.
+// TestPlainAnswerInsteadOfTLS: a server that kills a connection while it is being made speaks plainly where TLS is awaited, or stops in the
+// middle of it. That passes by itself. What the server refuses does not.
 func TestPlainAnswerInsteadOfTLS(t *testing.T) {
-	err := fmt.Errorf("connect: %w", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"})
-	got := Config{Address: "db1:3306"}.Problem(err)
-	if change.SeverityOf(got) != change.Retry || !strings.Contains(got.Error(), "before it was encrypted") {
-		t.Errorf("%v is %v, want one that is tried again", got, change.SeverityOf(got))
+	for _, c := range []struct {
+		name, answer string
+		want         change.Severity
+		says         string
+	}{
+		{"an error packet", "\x1f\x00\x00\x02\xff\x9d\x07#70100Connection was killed", change.Retry, "before it was encrypted"},
+		{"half an alert", "\x15\x03\x03\x00\x01\x02", change.Retry, "before it was encrypted"},
+		{"application data", "\x17\x03\x03\x00\x02hi", change.Retry, "before it was encrypted"},
+		{"no common cipher", "\x15\x03\x03\x00\x02\x02\x28", change.Configuration, "refused the encrypted connection"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := Config{Address: "db1:3306"}.Problem(fmt.Errorf("connect: %w", handshakeAnsweredBy(t, c.answer)))
+			if change.SeverityOf(err) != c.want || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v is %v, want %v and %q", err, change.SeverityOf(err), c.want, c.says)
+			}
+		})
 	}
+}
+
+// handshakeAnsweredBy returns with what a client's handshake fails that is answered so.
+func handshakeAnsweredBy(t *testing.T, answer string) error {
+	client, server := net.Pipe()
+	go func() {
+		hello := make([]byte, 4096)
+		if _, err := server.Read(hello); err == nil {
+			server.Write([]byte(answer))
+		}
+		io.Copy(io.Discard, server) // its alert
+	}()
+	defer server.Close()
+	defer client.Close()
+	err := tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	if err == nil {
+		t.Fatalf("%q is a handshake", answer)
+	}
+	return err
 }

@@ -130,10 +130,11 @@ func (c Config) connectionProblem(err error) error {
 		p.Mend = "name the authority that signed it in tls_ca, and the host as the certificate does in address; tls: require does not check the name"
 	case errors.Is(err, mysqldriver.ErrNoTLS):
 		p.Kind, p.What, p.Mend = change.Configuration, "the server has no TLS", "set up TLS on the server, or tls: off"
-	case errors.As(err, &record):
-		// It had said that it can encrypt, and then spoke plainly: to say that the connection was killed, or that it is shutting down.
+	case errors.As(err, &record), errors.As(err, &operational) && operational.Op == "local error":
+		// It had said that it can encrypt, and then spoke plainly, or broke off in the middle of its words: the connection was killed, or
+		// it is shutting down. What the two can't agree on is a remote error, or none of the network's.
 		p.What, p.Mend = "the server ended the connection before it was encrypted", "nothing, if it passes; else see the server's log"
-	case errors.As(err, &operational) && (operational.Op == "remote error" || operational.Op == "local error"):
+	case errors.As(err, &operational) && operational.Op == "remote error":
 		p.Kind, p.What = change.Configuration, "the server refused the encrypted connection"
 		p.Mend = "check tls_cert and tls_key, and the server's tls_version and require_secure_transport"
 	case errors.As(err, &operational) && operational.Op == "dial":

@@ -13,19 +13,25 @@ import (
 	"github.com/sluice-cdc/sluice/testbed"
 )
 
-// hashTables are two tables of the same columns, the second with other types, charsets and collations.
+// hashTables are tables of the same columns: one with other types and collations, one with other charsets too.
 var hashTables = map[string]string{
-	"plain": `a VARCHAR(20) CHARACTER SET utf8mb4, b VARCHAR(20) CHARACTER SET latin1, c VARBINARY(60), c2 VARBINARY(60), d DOUBLE, d2 DOUBLE NOT NULL, d3 DOUBLE,
-		e TIMESTAMP(6) NULL, f DECIMAL(8,2), g ENUM('x','y'), h SET('p','q'), i BIT(4), j JSON, k FLOAT, l INT, m BIGINT NOT NULL`,
-	"other": `a VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, b TEXT CHARACTER SET utf16 COLLATE utf16_unicode_ci, c BLOB, c2 LONGBLOB, d DOUBLE, d2 DOUBLE NOT NULL,
-		d3 DOUBLE, e TIMESTAMP(6) NULL, f DECIMAL(12,2), g VARCHAR(9), h VARCHAR(9) CHARACTER SET gbk, i BIT(9), j JSON, k DOUBLE, l BIGINT, m BIGINT NOT NULL`,
+	"plain": `a VARCHAR(20) CHARACTER SET utf8mb4, b VARCHAR(20) CHARACTER SET latin1, b2 VARCHAR(20) CHARACTER SET latin1, c VARBINARY(60), c2 VARBINARY(60), d DOUBLE, d2 DOUBLE NOT NULL, d3 DOUBLE,
+		e TIMESTAMP(6) NULL, f DECIMAL(8,2), g ENUM('x','y'), h SET('p','q'), i BIT(4), j JSON, k FLOAT, l INT, m BIGINT NOT NULL,
+		n SMALLINT, o INT UNSIGNED NOT NULL, p YEAR, q TIMESTAMP(3) NOT NULL`,
+	"other": `a VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, b TEXT CHARACTER SET utf16 COLLATE utf16_unicode_ci, b2 TEXT, c BLOB, c2 LONGBLOB, d DOUBLE, d2 DOUBLE NOT NULL,
+		d3 DOUBLE, e TIMESTAMP(6) NULL, f DECIMAL(12,2), g VARCHAR(9), h VARCHAR(9) CHARACTER SET gbk, i BIT(9), j JSON, k DOUBLE, l BIGINT, m BIGINT NOT NULL,
+		n INT, o BIGINT NOT NULL, p SMALLINT, q TIMESTAMP(6) NOT NULL`,
+	"alike": `a TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, b TEXT CHARACTER SET latin1 COLLATE latin1_bin, b2 TEXT CHARACTER SET latin1, c BLOB, c2 LONGBLOB, d DOUBLE, d2 DOUBLE NOT NULL,
+		d3 DOUBLE, e TIMESTAMP(6) NULL, f DECIMAL(12,2), g VARCHAR(9), h VARCHAR(9), i BIT(9), j JSON, k DOUBLE, l BIGINT, m BIGINT NOT NULL,
+		n INT, o BIGINT NOT NULL, p SMALLINT, q TIMESTAMP(6) NOT NULL`,
 }
 
-var hashColumns = []string{"a", "b", "c", "c2", "d", "d2", "d3", "e", "f", "g", "h", "i", "j", "k", "l", "m"}
+var hashColumns = []string{"a", "b", "b2", "c", "c2", "d", "d2", "d3", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"}
 
 // hashBase is a row, and hashRows are what makes others of it: each differs from every other in something delicate.
-var hashBase = map[string]string{"a": "'a'", "b": "'b#c'", "c": "x'0102'", "c2": "x'03'", "d": "0e0", "d2": "1.5e0", "d3": "NULL", "e": "'2026-05-06 07:08:09.123456'",
-	"f": "1.50", "g": "'x'", "h": "'p,q'", "i": "b'0101'", "j": `'{"k": [1, "x y"]}'`, "k": "0.5e0", "l": "5", "m": "6"}
+var hashBase = map[string]string{"a": "'a'", "b": "'b#c'", "b2": "'b'", "c": "x'0102'", "c2": "x'03'", "d": "0e0", "d2": "1.5e0", "d3": "NULL", "e": "'2026-05-06 07:08:09.123456'",
+	"f": "1.50", "g": "'x'", "h": "'p,q'", "i": "b'0101'", "j": `'{"k": [1, "x y"]}'`, "k": "0.5e0", "l": "5", "m": "6",
+	"n": "7", "o": "8", "p": "2009", "q": "'2026-05-06 07:08:09.123'"}
 
 var hashRows = []string{
 	"", "a='a#b' b='c'", "a='a '", "a='A'", "a=''", "a=NULL", "a='b#c' b=NULL", "a=NULL b='b#ca'", "a='b#c' b='a'",
@@ -35,8 +41,10 @@ var hashRows = []string{
 	"d=0.1e0", "d=0.10000000000000002e0", "d=1.7976931348623157e308", "e='2026-05-06 07:08:09.123457'", "e=NULL", "e='0000-00-00'", "e='1970-01-01 00:00:01'",
 	"e='2038-01-19 03:14:07.999999'", "e='2038-01-19 03:14:07.999998'", "f=1.51", "f=NULL", "g='y'", "g=NULL", "h='p'", "h=''", "h=NULL",
 	"i=b'0100'", "i=NULL", "i=NULL l=NULL", "j=NULL", "j='null'", `j='{"k": [1, "x  y"]}'`, `j='{"k": [1.0, "x y"]}'`, "k=0.1e0", "k=0.10000001e0", "k=-0e0", "k=NULL",
-	"l=NULL", "l=6", "l=6 m=5", "l=56 m=6", "l=5 m=66", "l=-5", "m=9223372036854775807", "a='é' b='é'", "a='é' b='e'", "a='é' b='e '", "a='\U0001f600'", "a='5' b='5'", "a='5' b=NULL",
+	"l=NULL", "l=6", "l=6 m=5", "l=56 m=6", "l=5 m=66", "l=-5", "m=9223372036854775807", "a='é' b='é'", "a='é' b='e'", "a='é' b='e '", "a='\U0001f600'", "b='ÿ' b2='x'", "b='' b2='ÿx'", "b=NULL b2='ÿx'", "b='ÿx' b2=''", "b='ÿ' c=x'01'", "b='' c=x'FF01'", "b=NULL c=x'FF01'", "b='ÿ' c=x''", "b='ÿ' c=NULL", "a='5' b='5'", "a='5' b=NULL",
 	"a=NULL b='5'", "a=NULL b=NULL", "a=NULL c=NULL", "b=NULL c=NULL", "a='0'", "a='1'", "l=NULL m=5", "l=0", "f=0", "f=0 l=0", "f=NULL l=NULL", "e=NULL f=NULL", "c=NULL c2=x''", "c=x'' c2=NULL", "c=x'' c2=x''",
+	"n=8 o=7", "n=NULL", "n=0", "n=-1", "l=7 n=5", "l=NULL n=NULL", "o=4294967295", "o=0", "p=NULL", "p=0", "p=2155", "q='2026-05-06 07:08:09.124'", "q='0000-00-00'", "q='1970-01-01 00:00:01'",
+	"q='2038-01-19 03:14:07.999'", "e='2026-05-06 07:08:09.123' q='2026-05-06 07:08:09.123'", "e=NULL n=NULL p=NULL", "d=7e0 n=8",
 }
 
 // hashValues writes the row of the change as a list of literals.
@@ -117,7 +125,7 @@ func hashStrings(t *testing.T, conn *sql.Conn, query string) (list []string) {
 
 // TestRowHash: rows that differ have different hashes, and equal rows the same on every server, in other charsets, collations and types too.
 func TestRowHash(t *testing.T) {
-	var first []string
+	var first [2][]string
 	for _, version := range []testbed.MySQLVersion{testbed.MySQL97, testbed.MySQL80} {
 		db, facts, conn := hashBed(t, start(t, version))
 		tables := map[string]*change.Table{}
@@ -128,31 +136,44 @@ func TestRowHash(t *testing.T) {
 			}
 			tables[name] = loadHashed(t, db, facts, name)
 		}
-		hashExec(t, conn, "UPDATE rowhash.other AS o JOIN rowhash.plain AS p ON p.id = o.id SET o.k = p.k") // what the FLOAT has kept of it
-		for name, table := range tables {
-			text, ok := rowText(tables["plain"], table.Columns)
-			if !ok {
-				t.Fatalf("no expression for %s", name)
-			}
-			hashes := hashStrings(t, conn, "SELECT HEX("+rowHash(text)+") FROM rowhash."+name+" ORDER BY id")
-			for i, hash := range hashes {
-				if at := slices.Index(hashes, hash); at < i {
-					t.Errorf("%s, %s: (%s) and (%s) have one hash", version, name, hashRows[at], hashRows[i])
+		for _, name := range []string{"other", "alike"} { // what the FLOAT has kept of it
+			hashExec(t, conn, "UPDATE rowhash."+name+" AS o JOIN rowhash.plain AS p ON p.id = o.id SET o.k = p.k")
+		}
+		for i, charsets := range [][]string{nil, Charsets(tables["plain"].Columns)} {
+			for name, table := range tables {
+				text, ok := rowText(tables["plain"], table.Columns, charsets)
+				if want := name != "other" || charsets == nil; ok != want {
+					t.Fatalf("%s: %t in the character sets %v", name, ok, charsets)
 				}
-				if len(hash) != 64 {
-					t.Fatalf("%s, %s: a hash of %d digits", version, name, len(hash))
+				if !ok {
+					continue
 				}
-			}
-			if first == nil {
-				first = hashes
-			}
-			for i := range first {
-				if first[i] != hashes[i] {
-					t.Errorf("%s, %s: (%s) has another hash than elsewhere", version, name, hashRows[i])
+				hashes := hashStrings(t, conn, "SELECT HEX("+rowHash(text)+") FROM rowhash."+name+" ORDER BY id")
+				eachOnce(t, fmt.Sprintf("%s, %s, %v", version, name, charsets), hashes)
+				if first[i] == nil {
+					first[i] = hashes
+				}
+				for row := range first[i] {
+					if first[i][row] != hashes[row] {
+						t.Errorf("%s, %s, %v: (%s) has another hash than elsewhere", version, name, charsets, hashRows[row])
+					}
 				}
 			}
 		}
 		sumsOfRows(t, conn, tables)
+	}
+}
+
+// eachOnce: no two of hashRows have one hash.
+func eachOnce(t *testing.T, where string, hashes []string) {
+	t.Helper()
+	for i, hash := range hashes {
+		if at := slices.Index(hashes, hash); at < i {
+			t.Errorf("%s: (%s) and (%s) have one hash", where, hashRows[at], hashRows[i])
+		}
+		if len(hash) != 64 {
+			t.Fatalf("%s: a hash of %d digits", where, len(hash))
+		}
 	}
 }
 
@@ -161,7 +182,7 @@ func TestRowHash(t *testing.T) {
 func sumsOfRows(t *testing.T, conn *sql.Conn, tables map[string]*change.Table) {
 	sum := func(name, from string) string {
 		t.Helper()
-		list, ok := RowsHash(tables["plain"], tables[name].Columns)
+		list, ok := RowsHash(tables["plain"], tables[name].Columns, nil)
 		if !ok {
 			t.Fatal("no list")
 		}
@@ -177,7 +198,7 @@ func sumsOfRows(t *testing.T, conn *sql.Conn, tables map[string]*change.Table) {
 	if a, b := sum("plain", "rowhash.plain WHERE id < 0"), sum("other", "rowhash.other WHERE id < 0"); a != b || !strings.HasPrefix(a, "0 ") {
 		t.Errorf("of no rows: %s and %s", a, b)
 	}
-	for i, s := range []string{"DELETE FROM rowhash.other WHERE id = 7", "INSERT INTO rowhash.other SELECT -1, " + hashValues("a='more'"),
+	for i, s := range []string{"UPDATE rowhash.other SET l = 10000000000 WHERE l IS NULL", "DELETE FROM rowhash.other WHERE id = 7", "INSERT INTO rowhash.other SELECT -1, " + hashValues("a='more'"),
 		"UPDATE rowhash.other SET l = IF(id = 3, 77, 5), m = 6 WHERE id IN (3, 4)", "UPDATE rowhash.other SET l = IF(id = 4, 77, 5) WHERE id IN (3, 4)"} {
 		was := sum("other", "rowhash.other")
 		hashExec(t, conn, s)
@@ -198,7 +219,7 @@ func TestRowHashOfLongRows(t *testing.T) {
 		hashExec(t, conn, fmt.Sprintf("INSERT INTO rowhash.%s VALUES (1, REPEAT('x', 700000), REPEAT('%s', 700000)), (2, 'a', 'b')", name, name[5:]))
 	}
 	table := loadHashed(t, db, facts, "long_a")
-	list, ok := RowsHash(table, table.Columns)
+	list, ok := RowsHash(table, table.Columns, nil)
 	if !ok {
 		t.Fatal("no list")
 	}
@@ -233,8 +254,9 @@ func TestRowsHashRefuses(t *testing.T) {
 	for _, c := range []struct{ source, target change.Type }{
 		{change.Geometry, change.Geometry}, {change.Vector, change.Vector}, {change.VarChar, change.VarBinary}, {change.Blob, change.Text},
 		{change.JSON, change.LongText}, {change.Double, change.Decimal}, {change.Bit, change.Int},
+		{change.Int, change.Decimal}, {change.Year, change.VarChar}, {change.Timestamp, change.DateTime},
 	} {
-		if list, ok := RowsHash(table(change.Int, c.source), table(change.Int, c.target).Columns); ok {
+		if list, ok := RowsHash(table(change.Int, c.source), table(change.Int, c.target).Columns, nil); ok {
 			t.Errorf("%s and %s: %s", c.source, c.target, list)
 		}
 	}

@@ -93,7 +93,9 @@ func (c *Condition) ReadsBefore() bool { return c.before }
 
 // Holds evaluates the condition. A nil image is one that is absent.
 func (c *Condition) Holds(op change.Op, before, after []change.Value) (bool, error) {
-	env := make(map[string]any, 5+len(c.columns[0])+len(c.columns[1]))
+	m := takeMachine()
+	defer m.giveBack()
+	env := m.env
 	env["op"], env["db"], env["table"] = op.String(), c.table.DB, c.table.Name
 	for i, image := range [2][]change.Value{before, after} {
 		env[present(imageNames[i])] = image != nil
@@ -113,7 +115,7 @@ func (c *Condition) Holds(op change.Op, before, after []change.Value) (bool, err
 			env[name] = value
 		}
 	}
-	result, err := run(c.program, env)
+	result, err := m.run(c.program)
 	if err != nil {
 		return false, fmt.Errorf("condition %q: %s", c.text, firstLine(err))
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -50,10 +51,25 @@ func language() []expr.Option {
 	return options
 }
 
-// run runs a program within its bounds.
-func run(program *vm.Program, env map[string]any) (any, error) {
-	machine := vm.VM{MemoryBudget: expressionMemoryMax}
-	return machine.Run(program, env)
+// machine runs programs, one after the other. Machines are used again: to make one for each row costs as much as most programs.
+type machine struct {
+	vm  vm.VM
+	env map[string]any // the values of the program's names
+}
+
+var machines = sync.Pool{New: func() any {
+	return &machine{vm: vm.VM{MemoryBudget: expressionMemoryMax}, env: make(map[string]any)}
+}}
+
+func takeMachine() *machine { return machines.Get().(*machine) }
+
+// run runs the program within its bounds.
+func (m *machine) run(program *vm.Program) (any, error) { return m.vm.Run(program, m.env) }
+
+// giveBack forgets the names.
+func (m *machine) giveBack() {
+	clear(m.env)
+	machines.Put(m)
 }
 
 // loops finds loops within loops.
@@ -184,15 +200,16 @@ func (e *Expression) Eval(row []change.Value) (change.Value, error) {
 	if e.direct {
 		return row[e.columns[0]], nil
 	}
-	env := make(map[string]any, len(e.columns))
+	m := takeMachine()
+	defer m.giveBack()
 	for i, c := range e.columns {
 		value, err := toExpression(row[c], e.bits[i])
 		if err != nil {
 			return change.Value{}, fmt.Errorf("expression %q: column %s: %w", e.text, e.names[i], err)
 		}
-		env[e.names[i]] = value
+		m.env[e.names[i]] = value
 	}
-	result, err := run(e.program, env)
+	result, err := m.run(e.program)
 	if err != nil {
 		return change.Value{}, fmt.Errorf("expression %q: %s", e.text, firstLine(err))
 	}

@@ -67,16 +67,17 @@ func (f *Filter) Columns() []int { return f.columns }
 
 // Passes evaluates the filter.
 func (f *Filter) Passes(row []change.Value) (bool, error) {
-	env := make(map[string]any, len(f.columns))
+	m := takeMachine()
+	defer m.giveBack()
 	for _, c := range f.columns {
 		column := &f.table.Columns[c]
 		value, err := toExpression(row[c], column.Type == change.Bit)
 		if err != nil {
 			return false, fmt.Errorf("expression %q: column %s: %w", f.text, column.Name, err)
 		}
-		env[column.Name] = value
+		m.env[column.Name] = value
 	}
-	result, err := run(f.program, env)
+	result, err := m.run(f.program)
 	if err != nil {
 		return false, fmt.Errorf("expression %q: %s", f.text, firstLine(err))
 	}

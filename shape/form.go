@@ -19,6 +19,7 @@ type Form struct {
 	filters []*Filter
 	columns []formed
 	key     []keyed // by the target's key columns
+	sameKey bool    // it is the source's, column by column
 	back    []int   // by the source's key columns: the place in the target's key
 }
 
@@ -201,6 +202,7 @@ func (f *Form) add(name string, a *Added, source string) error {
 func (f *Form) arrangeKey(s *Spec) error {
 	f.back = slices.Repeat([]int{-1}, len(f.From.Key))
 	if s.Key == nil {
+		f.sameKey = true
 		for place, column := range f.From.Key {
 			f.keyOf(slices.IndexFunc(f.columns, func(c formed) bool { return c.from == column }), place)
 		}
@@ -292,8 +294,8 @@ func (f *Form) KeyRow(key []change.Value) []change.Value {
 
 // Key returns the target's key for one of the source's.
 func (f *Form) Key(source []change.Value) []change.Value {
-	if source == nil {
-		return nil
+	if source == nil || f.sameKey {
+		return source
 	}
 	out := make([]change.Value, len(f.key))
 	for i, k := range f.key {

@@ -58,12 +58,15 @@ func (h *Hash) Fingerprint() string {
 
 // hide returns the hash of a value's text.
 func (h *Hash) hide(v change.Value) (change.Value, error) {
-	text := v.Append(nil)
+	var room [200]byte // most texts are shorter
+	var sum []byte
 	if h.Key != "" {
 		mac := hmac.New(sha256.New, []byte(h.Key))
-		mac.Write(text)
-		return change.StringValue(hex.EncodeToString(mac.Sum(nil))), nil
+		mac.Write(v.Append(room[:0]))
+		sum = mac.Sum(nil)
+	} else {
+		salted := sha256.Sum256(v.Append(append(room[:0], h.Salt...)))
+		sum = salted[:]
 	}
-	sum := sha256.Sum256(append([]byte(h.Salt), text...))
-	return change.StringValue(hex.EncodeToString(sum[:])), nil
+	return change.Value{Kind: change.Str, Bytes: hex.AppendEncode(make([]byte, 0, hashDigits), sum)}, nil
 }

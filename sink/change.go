@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/sluice-cdc/sluice/change"
 )
@@ -112,14 +113,32 @@ type Batch struct {
 // NewestPerKey returns the indexes of each key's change of the greatest version, in order. That is mostly the last one, but the
 // log may bring what is stale. It is for targets that hold state and keep no progress: one write a key is all that a batch then needs.
 func NewestPerKey(changes []Change) []int {
-	newest := make(map[string]int, len(changes))
+	newest, keys := make(map[string]int, len(changes)), Keys(changes)
 	for i := range changes {
-		c := &changes[i]
-		if best, ok := newest[string(c.Key)]; !ok || c.Version >= changes[best].Version {
-			newest[string(c.Key)] = i
+		if best, ok := newest[keys[i]]; !ok || changes[i].Version >= changes[best].Version {
+			newest[keys[i]] = i
 		}
 	}
 	kept := slices.AppendSeq(make([]int, 0, len(newest)), maps.Values(newest))
 	slices.Sort(kept)
 	return kept
+}
+
+// Keys returns the changes' keys as strings, which maps want, in one piece of memory.
+func Keys(changes []Change) []string {
+	size := 0
+	for i := range changes {
+		size += len(changes[i].Key)
+	}
+	var all strings.Builder
+	all.Grow(size)
+	for i := range changes {
+		all.Write(changes[i].Key)
+	}
+	keys, rest := make([]string, len(changes)), all.String()
+	for i := range changes {
+		n := len(changes[i].Key)
+		keys[i], rest = rest[:n], rest[n:]
+	}
+	return keys
 }

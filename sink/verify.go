@@ -29,6 +29,9 @@ type Scan struct {
 
 	// ValuesOnly asks for the values alone: a row's Version and Source may be left out.
 	ValuesOnly bool
+
+	// Charsets say in what Sums takes the columns' texts: see mysql.RowsHash.
+	Charsets []string
 }
 
 // Row is a row as the target holds it.
@@ -44,7 +47,7 @@ type Row struct {
 // targets that are MySQL, hold the table's columns as they are, and hold every row in one known place, or in all.
 type Summer interface {
 	// Sums returns, for each shard that should hold all rows of the table, how many rows lie between the bounds and the hash of
-	// them all (mysql.RowsHash). A table whose rows are spread is refused with errors.ErrUnsupported in the chain.
+	// them all (mysql.RowsHash). A table whose rows are spread, or whose texts are in other character sets, is refused with errors.ErrUnsupported in the chain.
 	Sums(ctx context.Context, r Scan) ([]RowSum, error)
 }
 

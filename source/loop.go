@@ -71,6 +71,12 @@ type transaction struct {
 	begun        bool // the transaction topic has its BEGIN
 }
 
+// close ends the transaction. The map is kept for the next one.
+func (x *transaction) close() {
+	clear(x.tables)
+	*x = transaction{tables: x.tables}
+}
+
 // trickle is how long the loop waits for the rest of a transaction that arrives in pieces before it commits the part
 // that is here. It is no wait for anything but the next packet, and it bounds how long a Kafka transaction stays open.
 const trickle = 2 * time.Millisecond
@@ -212,9 +218,10 @@ func (l *loop) event(ctx context.Context, ev *binlog.Event) error {
 // begin notes the transaction. Its GTID counts as delivered from here: a window that is opened in the middle of it
 // must wait until all of it is visible.
 func (l *loop) begin(ev *binlog.Event) {
-	l.txn = transaction{
-		open: true, gtid: ev.GTID, start: ev.Start, commitMicros: l.believe(ev), thread: ev.Thread,
-		tables: make(map[change.TableName]struct{}),
+	l.txn.close()
+	l.txn = transaction{open: true, gtid: ev.GTID, start: ev.Start, commitMicros: l.believe(ev), thread: ev.Thread, tables: l.txn.tables}
+	if l.txn.tables == nil {
+		l.txn.tables = make(map[change.TableName]struct{})
 	}
 	if l.delivered != nil && !mutant.OpenNotDelivered {
 		ev.GTID.AddTo(l.delivered)
@@ -264,7 +271,7 @@ func (l *loop) end(ev *binlog.Event) error {
 			return err
 		}
 	}
-	l.txn = transaction{}
+	l.txn.close()
 	return nil
 }
 
@@ -301,7 +308,7 @@ func (l *loop) xa(ev *binlog.Event) error {
 		ev.GTID.AddTo(l.published)
 		ev.GTID.AddTo(l.delivered)
 	}
-	l.txn = transaction{}
+	l.txn.close()
 	if ev.Kind == binlog.Prepared {
 		x := &kafka.XAState{
 			XID: ev.XID, GTID: ev.GTID.String(), File: ev.Start.File, Offset: ev.Start.Offset,

@@ -15,7 +15,10 @@ import (
 )
 
 // newTestLoop returns a loop that publishes to a local broker and has no server.
-func newTestLoop(t *testing.T) *loop {
+func newTestLoop(t testing.TB) *loop { return loopWith(t, publish.Config{}) }
+
+// loopWith is newTestLoop with a publisher of these settings.
+func loopWith(t testing.TB, with publish.Config) *loop {
 	t.Helper()
 	broker, err := localbroker.Start(t.Context(), localbroker.Options{})
 	if err != nil {
@@ -24,7 +27,8 @@ func newTestLoop(t *testing.T) *loop {
 	t.Cleanup(broker.Close)
 	cfg := Default()
 	cfg.Name, cfg.Kafka.Brokers, cfg.Kafka.Replication = "test", []string{broker.Address()}, 1
-	pub, err := publish.Open(t.Context(), publish.Config{Kafka: cfg.Kafka, Prefix: cfg.Name})
+	with.Kafka, with.Prefix = cfg.Kafka, cfg.Name
+	pub, err := publish.Open(t.Context(), with)
 	if err != nil {
 		t.Fatal(err)
 	}

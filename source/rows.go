@@ -117,7 +117,7 @@ func (l *loop) emit(ctx context.Context, t *table, ev *binlog.Event, before, aft
 		return err
 	}
 	l.touch(t, oldKey, newKey)
-	l.stats.published(t.name, ev.Rows.Op)
+	l.stats.published(t, ev.Rows.Op)
 	return l.add(ctx, t, records)
 }
 

@@ -17,7 +17,6 @@ import (
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
-	"github.com/sluice-cdc/sluice/schema/registry"
 	"github.com/sluice-cdc/sluice/source/binlog"
 	"github.com/sluice-cdc/sluice/source/crawl"
 	"github.com/sluice-cdc/sluice/source/merge"
@@ -27,14 +26,13 @@ import (
 // session is one life of the source: everything that it opens, in the order in which it does.
 type session struct {
 	*Source
-	pub      *publish.Publisher
-	registry *registry.Client
-	db       *sql.DB
-	facts    *mysql.Facts
-	loop     *loop
-	stream   *stream
-	crawls   *crawl.Manager
-	lost     bool // history that cannot be had was given up by the operator: all tables are crawled
+	pub    *publish.Publisher
+	db     *sql.DB
+	facts  *mysql.Facts
+	loop   *loop
+	stream *stream
+	crawls *crawl.Manager
+	lost   bool // history that cannot be had was given up by the operator: all tables are crawled
 }
 
 // session runs one session to its end, which is always an error unless ctx ended first.
@@ -180,8 +178,7 @@ func (x *session) openKafka(ctx context.Context) (err error) {
 		return err
 	}
 	fault.Point("source/after-open")
-	x.registry, err = registry.New(registry.Options{URL: x.cfg.Kafka.Registry, User: x.cfg.Kafka.RegistryUser, Password: string(x.cfg.Kafka.RegistryPassword)})
-	return err
+	return nil
 }
 
 // openServer connects to the server and looks at everything the run depends on.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
+	"github.com/sluice-cdc/sluice/schema/registry"
 )
 
 // Version of the source block's "version" field and of the programs; set by the linker in releases.
@@ -27,6 +28,7 @@ type Source struct {
 	client   *kgo.Client // for reading, administration and the status topic; never in a transaction
 	admin    *kadm.Client
 	reporter *kafka.Reporter
+	registry *registry.Client           // it remembers what it has registered, so a session can begin without the registry
 	poisoned map[change.TableName]error // to be stopped at the start of the next session
 }
 
@@ -53,6 +55,10 @@ func (s *Source) Run(ctx context.Context) (err error) {
 	defer s.client.Close()
 	s.admin = kadm.NewClient(s.client)
 	s.reporter = kafka.NewReporter(s.client, s.cfg.Name, s.cfg.Name, s.cfg.HTTP)
+	s.registry, err = registry.New(registry.Options{URL: s.cfg.Kafka.Registry, User: s.cfg.Kafka.RegistryUser, Password: string(s.cfg.Kafka.RegistryPassword)})
+	if err != nil {
+		return err
+	}
 	pause := pauseMin
 	for {
 		began := s.stats.commits()

@@ -177,8 +177,17 @@ func (s *Stats) commits() int64 {
 	return s.done
 }
 
-func (s *Stats) published(t change.TableName, op change.Op) {
-	s.events.WithLabelValues(t.String(), op.String()).Inc()
+// published counts a change event of the table.
+func (s *Stats) published(t *table, op change.Op) {
+	c := t.published[op]
+	if c == nil {
+		c = s.events.WithLabelValues(t.name.String(), op.String())
+		if t.published == nil {
+			t.published = make(map[change.Op]prometheus.Counter)
+		}
+		t.published[op] = c
+	}
+	c.Inc()
 	s.mu.Lock()
 	s.report.Events++
 	s.mu.Unlock()

@@ -24,14 +24,14 @@ failed=0
 said() {
 	awk '/^=== RUN +[^ \/]+$/ { n = 0 }
 		/^ +[a-z0-9_]+\.go:[0-9]+: / { left = 8 }
-		/^(=== |time=)/ { left = 0 }
+		/^(=== |--- |time=)/ { left = 0 }
 		left-- > 0 && n < 60 { line[n++] = substr($0, 1, 400) }
 		/^--- FAIL/ { for (i = 0; i < n; i++) print line[i]; print }
 		/^--- / { n = 0 }' "$1"
 }
 # slow LOG: the tests that take longest, of which none should take over a minute.
 slow() {
-	sed -nE 's/^--- PASS: ([^ ]+) \(([0-9.]+)s\)$/\2 \1/p' "$1" | sort -rn | awk '$1 > 20 && NR <= 20 { printf "slow: %5.0f s  %s\n", $1, $2 }'
+	sed -nE 's/^--- PASS: ([^ ]+) \(([0-9.]+)s\)$/\2 \1/p' "$1" | sort -rn | awk '$1 > 45 && NR <= 6 { printf "slow: %5.0f s  %s\n", $1, $2 }'
 }
 # run NAME ARGS...: go test with everything in a log, of which packages, failures and skips are shown as they come.
 run() {
@@ -45,8 +45,7 @@ tell() {
 	local log=$work/$1.log
 	if [ "$(cat "$work/$1.status")" != 0 ]; then
 		failed=1
-		echo "---- what the failed tests of $1 say"
-		said "$log"
+		said "$log" >>"$work/said"
 		echo "---- what failed in $1"
 		grep -nE -B40 -A60 '^ *--- FAIL|^panic:|\[build failed\]' "$log" | head -400
 	fi
@@ -65,11 +64,11 @@ others=$(go list ./... | grep -v /test/system)
 echo "several packages at a time: some minutes until the first line"
 # shellcheck disable=SC2086 # lists of packages
 {
+	run system -count=1 -timeout 45m -skip "$walks" ./test/system &
 	(
-		run system -count=1 -timeout 45m -skip "$walks" ./test/system
+		run walks -count=1 -timeout 45m -run "$walks" ./test/system
 		run race -count=1 -race -short -p 1 -timeout 20m $raced
 	) &
-	run walks -count=1 -timeout 45m -run "$walks" ./test/system &
 	run others -count=1 -p 2 -timeout 45m $others
 }
 wait
@@ -77,6 +76,10 @@ for name in system walks others race; do
 	tell "$name"
 done
 
+if [ "$failed" != 0 ]; then
+	echo "---- what the failed tests say"
+	tail -n 120 "$work/said"
+fi
 echo "make test: $((SECONDS - began)) s"
 go test -count=1 -v ./test/report || failed=1
 exit "$failed"

@@ -3,6 +3,7 @@ package testbed
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,11 +15,26 @@ type Fetched struct {
 	Bytes   int64 // of the folder
 }
 
-// installers bring each server into the cache, in the order of Names.
-var installers = []struct {
+// installer brings a server into the cache.
+type installer struct {
 	name    string
 	install func(context.Context, Log) (version, dir string, err error)
-}{
+}
+
+// peers are what only the benchmark starts: 90 MB that no test needs.
+var peers = []installer{
+	{"debezium-mysql", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := debeziumInstall(ctx, log)
+		return debeziumVersion, dir, needsJava(err)
+	}},
+	{"maxwell", func(ctx context.Context, log Log) (string, string, error) {
+		dir, err := maxwellInstall(ctx, log)
+		return maxwellVersion, dir, needsJava(err)
+	}},
+}
+
+// installers are the others, in the order of Names.
+var installers = []installer{
 	{"mysql-9.7", mysqlInstaller(MySQL97)},
 	{"mysql-8.0", mysqlInstaller(MySQL80)},
 	{"mariadb-10.11", mysqlInstaller(MariaDB1011)},
@@ -105,9 +121,14 @@ func needsJava(err error) error {
 }
 
 // Names are the servers that can be fetched, and some helpers of tests.
-func Names() []string {
-	names := make([]string, len(installers))
-	for i, installer := range installers {
+func Names() []string { return append(Default(), names(peers)...) }
+
+// Default are those that tests start: all but what only the benchmark measures.
+func Default() []string { return names(installers) }
+
+func names(of []installer) []string {
+	names := make([]string, len(of))
+	for i, installer := range of {
 		names[i] = installer.name
 	}
 	return names
@@ -115,7 +136,7 @@ func Names() []string {
 
 // Fetch brings a server into the cache unless it is there.
 func Fetch(ctx context.Context, name string, log Log) (Fetched, error) {
-	for _, installer := range installers {
+	for _, installer := range slices.Concat(installers, peers) {
 		if installer.name != name {
 			continue
 		}

@@ -3,7 +3,8 @@
 // registry, Kafka Connect with Debezium's JDBC sink, Elasticsearch and OpenSearch,
 // PostgreSQL, Redis (alone or as a cluster), Valkey, HBase with its REST gateway,
 // an old ClickHouse and the engine of a new one (chDB), S3Proxy, which speaks S3, and
-// in place of a MongoDB, which cannot be had in this way, mongo-java-server. DuckDB
+// in place of a MongoDB, which cannot be had in this way, mongo-java-server. For the
+// benchmark only, and fetched only when named, it has Debezium's MySQL source and Maxwell. DuckDB
 // and chDB come as packages of Python: see [Python].
 //
 // It needs no container engine and no root, installs nothing on the host and

@@ -118,16 +118,8 @@ func hbaseInstall(ctx context.Context, log Log) (string, error) {
 		if err := mavenCopy(ctx, filepath.Join(dir, "lib"), hbaseProject); err != nil {
 			return fmt.Errorf("fetch HBase: %w", err)
 		}
-		for _, pattern := range hbaseUnwanted {
-			jars, err := filepath.Glob(filepath.Join(dir, "lib", pattern))
-			if err != nil {
-				return err
-			}
-			for _, jar := range jars {
-				if err := os.Remove(jar); err != nil {
-					return err
-				}
-			}
+		if err := removeJars(filepath.Join(dir, "lib"), hbaseUnwanted); err != nil {
+			return err
 		}
 		if err := (searchRecipe{launcher: "HBaseLauncher"}).compile(ctx, dir); err != nil {
 			return fmt.Errorf("compile the launcher of HBase: %w", err)

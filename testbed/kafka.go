@@ -110,7 +110,10 @@ type KafkaOptions struct {
 	// Dir is the folder in which the broker's folder is made, with its logs;
 	// default the system's temp folder, where the controller's always is.
 	Dir string
-	Log Log
+	// Measured gives it both of Java's compilers: it costs seconds of processor
+	// time at first and is as fast as in production after a while.
+	Measured bool
+	Log      Log
 }
 
 // Kafka is a running Apache Kafka: one broker and, beside it, one controller
@@ -228,7 +231,7 @@ func kafkaFormat(ctx context.Context, home, role string, properties map[string]s
 		return err
 	}
 	defer os.Remove(path)
-	cmd, err := kafkaJava(home, kafkaHeapDefault, "kafka.tools.StorageTool", "format", "--cluster-id", newClusterID(), "--config", path)
+	cmd, err := kafkaJava(home, javaFlags(kafkaHeapDefault), "kafka.tools.StorageTool", "format", "--cluster-id", newClusterID(), "--config", path)
 	if err != nil {
 		return err
 	}
@@ -257,12 +260,12 @@ func kafkaListener(role, ip string, port int) string {
 	return fmt.Sprintf("%s://%s:%d", name, ip, port)
 }
 
-func kafkaJava(home string, heapMB int, args ...string) (*exec.Cmd, error) {
+func kafkaJava(home string, flags []string, args ...string) (*exec.Cmd, error) {
 	java, err := javaTool("java")
 	if err != nil {
 		return nil, err
 	}
-	flags := append(javaFlags(heapMB), "-Dlog4j2.configurationFile="+filepath.Join(home, "log4j2.properties"), "-cp", filepath.Join(home, "lib", "*"))
+	flags = append(flags, "-Dlog4j2.configurationFile="+filepath.Join(home, "log4j2.properties"), "-cp", filepath.Join(home, "lib", "*"))
 	return exec.Command(java, append(flags, args...)...), nil
 }
 
@@ -283,7 +286,7 @@ func (k *Kafka) prepare(home string, o KafkaOptions) error {
 	}
 	controller := kafkaProperties(kafkaController, filepath.Join(k.controller.dir, "data"), k.controller.Port)
 	controller["listeners"] = kafkaListener("controller", "127.0.0.1", k.controller.Port)
-	if err := k.prepareNode(home, "controller", k.controller, controllerHeap, controller); err != nil {
+	if err := k.prepareNode(home, "controller", k.controller, javaFlags(controllerHeap), controller); err != nil {
 		return err
 	}
 	k.controller.ready = func(context.Context) error {
@@ -305,7 +308,7 @@ func (k *Kafka) prepare(home string, o KafkaOptions) error {
 		broker["inter.broker.listener.name"] = "OWN"
 	}
 	maps.Copy(broker, o.Properties)
-	if err := k.prepareNode(home, "broker", k.server, heap, broker); err != nil {
+	if err := k.prepareNode(home, "broker", k.server, javaFlagsFor(heap, o.Measured), broker); err != nil {
 		return err
 	}
 	k.ready = k.answers
@@ -313,7 +316,7 @@ func (k *Kafka) prepare(home string, o KafkaOptions) error {
 }
 
 // prepareNode gives a node its data folder, its properties and its command.
-func (k *Kafka) prepareNode(home, role string, node *server, heapMB int, properties map[string]string) error {
+func (k *Kafka) prepareNode(home, role string, node *server, flags []string, properties map[string]string) error {
 	data := properties["log.dirs"]
 	if err := copyFolder(filepath.Join(home, role), data); err != nil {
 		return fmt.Errorf("copy the template: %w", err)
@@ -334,11 +337,11 @@ func (k *Kafka) prepareNode(home, role string, node *server, heapMB int, propert
 	if err := writeProperties(path, properties); err != nil {
 		return err
 	}
-	if _, err := kafkaJava(home, heapMB); err != nil {
+	if _, err := kafkaJava(home, flags); err != nil {
 		return err
 	}
 	node.command = func() *exec.Cmd {
-		cmd, _ := kafkaJava(home, heapMB, "kafka.Kafka", path) // Java was found a moment ago
+		cmd, _ := kafkaJava(home, slices.Clip(flags), "kafka.Kafka", path) // Java was found a moment ago
 		return cmd
 	}
 	return nil

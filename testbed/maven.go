@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -127,7 +129,46 @@ func javaTool(name string) (string, error) {
 // javaFlags are those of a server. The simple compiler only: a server of a test ends before the better one has paid for itself, and one
 // that is killed and started again would pay each time.
 func javaFlags(heapMB int) []string {
-	return []string{fmt.Sprintf("-Xmx%dm", heapMB), "-XX:+ExitOnOutOfMemoryError", "-XX:TieredStopAtLevel=1"}
+	return append(javaFlagsMeasured(heapMB), "-XX:TieredStopAtLevel=1")
+}
+
+// javaFlagsMeasured are those of a server that is measured: it has both compilers, as where it runs for years.
+func javaFlagsMeasured(heapMB int) []string {
+	return []string{fmt.Sprintf("-Xmx%dm", heapMB), "-XX:+ExitOnOutOfMemoryError"}
+}
+
+// javaFlagsFor are the one or the other.
+func javaFlagsFor(heapMB int, measured bool) []string {
+	if measured {
+		return javaFlagsMeasured(heapMB)
+	}
+	return javaFlags(heapMB)
+}
+
+// removeJars removes the jars that the patterns match.
+func removeJars(dir string, patterns []string) error {
+	for _, pattern := range patterns {
+		jars, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, jar := range jars {
+			if err := os.Remove(jar); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkSums refuses a folder in which one of the named jars is not the one that was pinned.
+func checkSums(dir string, sums map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		if err := checkSum(filepath.Join(dir, name), sums[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unzip unpacks an archive (a jar is one) into a folder.

@@ -78,7 +78,8 @@ func StartMongo(ctx context.Context, o MongoOptions) (*Mongo, error) {
 func (s *Mongo) URI() string { return "mongodb://" + s.Address() }
 
 func mongoInstall(ctx context.Context, log Log) (string, error) {
-	return cached(ctx, "mongo-java-server-"+mongoVersion, log, func(ctx context.Context, dir string) error {
+	// The number grows with the launcher.
+	return cached(ctx, "mongo-java-server-"+mongoVersion+"-2", log, func(ctx context.Context, dir string) error {
 		log.printf("maven: mongo-java-server %s (18 jars, about 6 MB)", mongoVersion)
 		if err := mavenCopy(ctx, filepath.Join(dir, "lib"), mongoProject); err != nil {
 			return fmt.Errorf("fetch mongo-java-server: %w", err)

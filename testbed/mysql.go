@@ -208,6 +208,20 @@ func (m *MySQL) Open(user, database string) (*sql.DB, error) {
 	return sql.OpenDB(connector), nil
 }
 
+// warm logs in as app once. Then the server knows the password's hash, and a client of Java's that may neither encrypt nor ask for the
+// server's key can log in as well (caching_sha2_password).
+func (m *MySQL) warm(ctx context.Context) error {
+	db, err := m.Open("app", "")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := db.PingContext(ctx); err != nil {
+		return fmt.Errorf("log in to %s: %w", m.Address(), err)
+	}
+	return nil
+}
+
 // Exec runs statements one after the other as root over the socket.
 func (m *MySQL) Exec(ctx context.Context, statements ...string) error {
 	db, err := m.openSocket()

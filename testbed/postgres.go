@@ -181,6 +181,8 @@ func (p *Postgres) Start(ctx context.Context) error {
 
 // answers asks on the server's own socket for the name that no other server has.
 func (p *Postgres) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	output, err := p.psql(ctx, "postgres", "SHOW cluster_name")
 	if err == nil && output != filepath.Base(p.dir) {
 		err = fmt.Errorf("another server, %q, answers", output)
@@ -201,7 +203,7 @@ func (p *Postgres) makeUser(ctx context.Context) error {
 
 // psql runs one statement as postgres over the socket and returns what it prints.
 func (p *Postgres) psql(ctx context.Context, database, statement string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout) // a database is made in seconds on a busy disk
 	defer cancel()
 	tool := p.Tool("psql", "--host="+p.Socket, fmt.Sprintf("--port=%d", p.Port), "--username=postgres", "--dbname="+database,
 		"--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1", "--command="+statement)

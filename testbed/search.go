@@ -81,7 +81,9 @@ type SearchOptions struct {
 	// Dir is the folder in which the instance's folder is made; default the
 	// system's temp folder.
 	Dir string
-	Log Log
+	// Measured gives it both of Java's compilers: see KafkaOptions.
+	Measured bool
+	Log      Log
 }
 
 // Search is a running node of one of the engines. It has no scripts, no
@@ -227,7 +229,7 @@ func (s *Search) prepare(home string, o SearchOptions) error {
 		heap = searchHeapDefault
 	}
 	recipe := searchRecipes[s.Kind]
-	args := append(javaFlags(heap),
+	args := append(javaFlagsFor(heap, o.Measured),
 		"-Dlog4j2.configurationFile="+filepath.Join(home, "log4j2.properties"),
 		"-Djava.io.tmpdir="+s.dir,
 		"-cp", filepath.Join(home, "classes")+string(os.PathListSeparator)+filepath.Join(home, "lib", "*"),

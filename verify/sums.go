@@ -103,7 +103,7 @@ func (t *tableRun) summed(ctx context.Context, c *chunk) (equal bool, err error)
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		sums, err := t.summer.Sums(ctx, sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through})
+		sums, err := t.summer.Sums(ctx, sink.Scan{Source: t.topic.Source, Table: t.table, After: c.after, Through: c.through, Charsets: t.charsets})
 		answers <- answer{sums, err}
 	}()
 	want, err := t.source.sum(ctx, x, c.after, c.through)
@@ -131,16 +131,13 @@ func (t *tableRun) summed(ctx context.Context, c *chunk) (equal bool, err error)
 	return equal, nil
 }
 
-// summable reports whether the servers can sum up the table's rows: the target says so by doing it.
+// summable reports whether the servers can sum up the table's rows: the target says so by doing it. Texts are taken as the source holds them
+// where the target has them so too, for to convert them to UTF-8 costs both.
 func (t *tableRun) summable(ctx context.Context) (bool, error) {
 	summer, ok := sink.Ability[sink.Summer](t.run.Target)
 	if !ok || t.view != nil || t.source.rule != nil || t.run.ByRows || !t.source.server.facts.IsMySQL(8, 0, 1) {
 		return false, nil
 	}
-	if t.source.hash, ok = mysql.RowsHash(t.table, t.source.types); !ok {
-		return false, nil
-	}
-	t.summer = summer
 	x, err := t.source.server.session(ctx)
 	if err != nil {
 		return false, err
@@ -150,9 +147,19 @@ func (t *tableRun) summable(ctx context.Context) (bool, error) {
 	if err != nil || first == nil {
 		return false, err
 	}
-	_, err = summer.Sums(ctx, sink.Scan{Source: t.topic.Source, Table: t.table, After: first, Through: first}) // a range without rows
-	if errors.Is(err, errors.ErrUnsupported) {
-		return false, nil
+	nothing := sink.Scan{Source: t.topic.Source, Table: t.table, After: first, Through: first} // a range without rows
+	for _, nothing.Charsets = range [][]string{mysql.Charsets(t.source.types), nil} {
+		if t.source.hash, ok = mysql.RowsHash(t.table, t.source.types, nothing.Charsets); !ok {
+			return false, nil
+		}
+		_, err = summer.Sums(ctx, nothing)
+		switch {
+		case err == nil:
+			t.summer, t.charsets = summer, nothing.Charsets
+			return true, nil
+		case !errors.Is(err, errors.ErrUnsupported):
+			return false, err
+		}
 	}
-	return err == nil, err
+	return false, nil
 }

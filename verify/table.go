@@ -46,6 +46,8 @@ type tableRun struct {
 	shaper  sink.Shaper
 	summer  sink.Summer // nil: rows are hashed here
 
+	charsets []string // what the servers take texts in when they sum up rows; nil: UTF-8
+
 	rows   atomic.Int64 // of the source, read so far
 	differ atomic.Int64 // keys that do, found so far
 	shown  atomic.Int64 // of them, those kept with their images

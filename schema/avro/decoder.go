@@ -3,6 +3,7 @@ package avro
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/schema"
@@ -17,19 +18,60 @@ type Decoded struct {
 	TsMs          int64
 	Transaction   *Transaction // nil: null
 
-	before, after rowBuffer
-	transaction   Transaction
-}
-
-// rowBuffer is the memory of one image: the values, and the text of those that do not stand in the record.
-type rowBuffer struct {
-	values []change.Value
-	text   []byte
+	memory      imageMemory
+	transaction Transaction
 }
 
 // Detach leaves Before and After to the caller for good: they keep aliasing the record they came from, and the next
-// Decode makes new ones.
-func (d *Decoded) Detach() { d.before, d.after = rowBuffer{}, rowBuffer{} }
+// Decode takes other memory.
+func (d *Decoded) Detach() { d.memory.leave() }
+
+// imageMemory is where images are decoded to: their values, and the text of those that do not stand in the record. It comes in blocks for
+// several images, for images that are left to the caller: whoever keeps one of them keeps its block, so blocks are bounded.
+type imageMemory struct {
+	values []change.Value // up to its length it is used by the images at hand, behind it is room
+	text   []byte
+	images int // for how many images the last block was
+	texts  int // bytes of text of the images at hand, wherever they are
+}
+
+// imageBlock is the most that a block holds of values, in bytes, unless one image is larger.
+const imageBlock = 32 << 10
+
+// room returns where to append an image's values and text.
+func (m *imageMemory) room(rows *rowReader) ([]change.Value, []byte) {
+	count := len(rows.columns)
+	if m.images == 0 || cap(m.values)-len(m.values) < count || cap(m.text)-len(m.text) < rows.textMax {
+		const valueBytes = int(unsafe.Sizeof(change.Value{}))
+		m.images = max(1, min(2*m.images, imageBlock/(valueBytes*max(count, 1))))
+		m.values, m.text = make([]change.Value, 0, m.images*count), make([]byte, 0, m.images*rows.textMax)
+	}
+	return m.values[len(m.values):], m.text[len(m.text):]
+}
+
+// used takes note of what was appended. Text of no bound may have grown out of its block.
+func (m *imageMemory) used(values []change.Value, text []byte) {
+	m.texts += len(text)
+	m.values = m.values[:len(m.values)+len(values)]
+	if cap(text) == cap(m.text)-len(m.text) {
+		m.text = m.text[:len(m.text)+len(text)]
+	} else {
+		m.text = text
+	}
+}
+
+// reuse gives the room of the images at hand back.
+func (m *imageMemory) reuse() {
+	if m.texts > cap(m.text) {
+		m.text = make([]byte, 0, m.texts)
+	}
+	m.values, m.text, m.texts = m.values[:0], m.text[:0], 0
+}
+
+// leave keeps the room of the images at hand from being used again.
+func (m *imageMemory) leave() {
+	m.values, m.text, m.texts = m.values[len(m.values):], m.text[len(m.text):], 0
+}
 
 // Decoder reads the values of one schema. See the package comment on concurrency.
 type Decoder struct {
@@ -157,14 +199,15 @@ func (d *Decoder) Table() *change.Table { return d.table }
 func (d *Decoder) Decode(body []byte, into *Decoded) error {
 	r := reader{rest: body}
 	into.Op, into.Before, into.After, into.Transaction, into.TsMs = 0, nil, nil, nil, 0
+	into.memory.reuse()
 	for i := range d.fields {
 		f := &d.fields[i]
 		var err error
 		switch f.kind {
 		case fieldBefore:
-			into.Before, err = d.image(&r, &into.before)
+			into.Before, err = d.image(&r, &into.memory)
 		case fieldAfter:
-			into.After, err = d.image(&r, &into.after)
+			into.After, err = d.image(&r, &into.memory)
 		case fieldSource:
 			d.readSource(&r, &into.Source)
 		case fieldTransaction:
@@ -228,17 +271,14 @@ func keep(s *string, b []byte) {
 }
 
 // image reads before or after.
-func (d *Decoder) image(r *reader, buffer *rowBuffer) ([]change.Value, error) {
+func (d *Decoder) image(r *reader, memory *imageMemory) ([]change.Value, error) {
 	if r.branch(2) == 0 {
 		return nil, nil
 	}
-	if buffer.values == nil {
-		buffer.values = make([]change.Value, 0, len(d.rows.columns))
-		buffer.text = make([]byte, 0, d.rows.textMax)
-	}
-	var err error
-	buffer.values, buffer.text, err = d.rows.read(r, buffer.values[:0], buffer.text[:0])
-	return buffer.values, err
+	values, text := memory.room(&d.rows)
+	values, text, err := d.rows.read(r, values, text)
+	memory.used(values, text)
+	return values[:len(values):len(values)], err
 }
 
 // read appends the values of one record.

@@ -61,7 +61,7 @@ func BenchmarkAppendValue(b *testing.B) {
 	}{{"Image", benchEvent(image)}, {"Text", benchEvent(text)}, {"ImageSourceEachRow", without}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
-			var dst []byte
+			dst := make([]byte, 0, 1000)
 			var err error
 			for b.Loop() {
 				if dst, err = e.AppendValue(dst[:0], c.event); err != nil {
@@ -73,6 +73,23 @@ func BenchmarkAppendValue(b *testing.B) {
 	}
 }
 
+func BenchmarkAppendKey(b *testing.B) {
+	e, image, text := sysbench(b)
+	for name, row := range map[string]Row{"Image": image, "Text": text} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			dst := make([]byte, 0, 100)
+			var err error
+			for b.Loop() {
+				if dst, err = e.AppendKey(dst[:0], row); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkDecode decodes into the same memory again and again, and into memory that is left to the caller each time, as a sink does.
 func BenchmarkDecode(b *testing.B) {
 	e, image, _ := sysbench(b)
 	body, err := e.AppendValue(nil, benchEvent(image))
@@ -83,13 +100,24 @@ func BenchmarkDecode(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportAllocs()
-	b.SetBytes(int64(len(body)))
-	var into Decoded
-	for b.Loop() {
-		if err := d.Decode(body, &into); err != nil {
-			b.Fatal(err)
-		}
+	for _, detached := range []bool{false, true} {
+		b.Run(map[bool]string{false: "Reused", true: "Detached"}[detached], func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(body)))
+			var into Decoded
+			const rows = 1000
+			for b.Loop() {
+				for range rows {
+					if err := d.Decode(body, &into); err != nil {
+						b.Fatal(err)
+					}
+					if detached {
+						into.Detach()
+					}
+				}
+			}
+			b.ReportMetric(rows, "rows/op")
+		})
 	}
 }
 
@@ -234,6 +262,49 @@ func TestDetach(t *testing.T) {
 	}
 	if got := into.After[5].String(); got != "2024-03-24 10:27:12.000" {
 		t.Errorf("the second row has %s", got)
+	}
+}
+
+// TestDetachedRowsStay: rows that were left to the caller are what they were, however many follow, of whatever table and length.
+func TestDetachedRowsStay(t *testing.T) {
+	r := randomRows{rand.New(rand.NewPCG(3, 4))}
+	var into Decoded
+	for range 30 {
+		table := r.table()
+		e, err := NewEncoder(table, "t", schema.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := NewDecoder(e.ValueSchema())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, kept [][]change.Value
+		for range 200 {
+			image, _, values := r.row(table)
+			event := &Event{Op: change.Create, After: image}
+			if r.IntN(2) == 0 {
+				event.Op, event.Before = change.Update, image
+			}
+			body, err := e.AppendValue(nil, event)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Decode(body, &into); err != nil {
+				t.Fatal(err)
+			}
+			if r.IntN(4) == 0 {
+				continue // the next one takes its memory
+			}
+			into.Detach()
+			kept, want = append(kept, into.After), append(want, values)
+			if into.Before != nil {
+				kept, want = append(kept, into.Before), append(want, values)
+			}
+		}
+		for i := range kept {
+			checkValues(t, table, want[i], kept[i])
+		}
 	}
 }
 

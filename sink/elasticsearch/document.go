@@ -1,6 +1,7 @@
 package elasticsearch
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -28,8 +29,8 @@ func appendID(dst []byte, key []change.Value) []byte {
 		}
 		from := len(dst)
 		dst = v.Append(dst)
-		if text := string(dst[from:]); strings.ContainsAny(text, `|\`) {
-			dst = append(dst[:from], strings.NewReplacer(`\`, `\\`, `|`, `\|`).Replace(text)...)
+		if bytes.ContainsAny(dst[from:], `|\`) {
+			dst = append(dst[:from], strings.NewReplacer(`\`, `\\`, `|`, `\|`).Replace(string(dst[from:]))...)
 		}
 	}
 	if len(dst)-start > idMax || len(dst) == start { // the empty id would make the server invent one
@@ -52,6 +53,7 @@ type writer struct {
 	now    time.Time
 	fields map[*change.Table][]string // the columns' fields as JSON strings
 	buffer []byte
+	id     []byte // of the change at hand
 }
 
 // action writes the lines of one change.
@@ -62,7 +64,8 @@ func (w *writer) action(c *sink.Change) error {
 	}
 	dst := append(append(append(w.buffer, `{"`...), verb...), `":{"_index":`...)
 	dst = append(append(dst, w.index...), `,"_id":`...)
-	dst, err := appendString(dst, appendID(nil, c.KeyValues))
+	w.id = appendID(w.id[:0], c.KeyValues)
+	dst, err := appendString(dst, w.id)
 	if err != nil {
 		return fmt.Errorf("key: %w", err)
 	}
@@ -136,7 +139,7 @@ func (w *writer) fieldsOf(t *change.Table) []string {
 
 // appendEnvelope appends a change as it is in Kafka.
 func (w *writer) appendEnvelope(dst []byte, c *sink.Change) ([]byte, error) {
-	dst = append(append(dst, `{"op":`...), quote(c.Op.String())...)
+	dst = append(append(append(dst, `{"op":"`...), byte(c.Op)), '"')
 	for _, image := range [...]struct {
 		name string
 		row  []change.Value
@@ -151,9 +154,12 @@ func (w *writer) appendEnvelope(dst []byte, c *sink.Change) ([]byte, error) {
 			return dst, fmt.Errorf("%s: %w", image.name, err)
 		}
 	}
-	dst = append(append(dst, `,"source":{"db":`...), quote(c.Table.DB)...)
-	dst = append(append(dst, `,"table":`...), quote(c.Table.Name)...)
-	dst = strconv.AppendInt(append(dst, `,"ts_ms":`...), c.Origin.CommitMillis, 10)
-	dst = append(append(dst, `,"gtid":`...), quote(c.Origin.GTID)...)
+	dst = strconv.AppendInt(append(dst, `,"source":{"ts_ms":`...), c.Origin.CommitMillis, 10)
+	for _, field := range [...][2]string{{`,"db":`, c.Table.DB}, {`,"table":`, c.Table.Name}, {`,"gtid":`, c.Origin.GTID}} {
+		var err error
+		if dst, err = appendString(append(dst, field[0]...), field[1]); err != nil {
+			return dst, err
+		}
+	}
 	return append(dst, "}}"...), nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sluice-cdc/sluice/change"
 )
@@ -19,12 +20,23 @@ func (t *Target) Prepare(ctx context.Context, _, source string, tables []*change
 	return nil
 }
 
-// prepareTries bounds how often an index is looked at anew because another process was at it too.
-const prepareTries = 5
+// prepareTries bounds how often an index is looked at anew because another process was at it too; preparePause is how long it is left to itself
+// before, longer each time: a busy server knows of an index for a while before it shows its alias.
+const (
+	prepareTries = 5
+	preparePause = 200 * time.Millisecond
+)
 
 func (t *Target) prepare(ctx context.Context, source string, table *change.Table) error {
 	alias, want := t.config.alias(source, table.TableName), t.config.owner(source, table)
-	for range prepareTries {
+	for try := range prepareTries {
+		if try > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Duration(try) * preparePause):
+			}
+		}
 		have, err := t.look(ctx, alias)
 		if err != nil {
 			return err

@@ -80,23 +80,32 @@ func (t *Target) Apply(ctx context.Context, b *sink.Batch) error {
 		return nil
 	}
 	alias := t.aliasOfTopic(b.Topic, b.Source, b.Changes[0].Table)
+	buffer, items, err := t.actions(b, alias)
+	if err != nil {
+		return err
+	}
+	if err := t.send(ctx, buffer, items); err != nil {
+		return err
+	}
+	t.purge(ctx, alias)
+	return nil
+}
+
+// actions returns the lines of the newest change of each key.
+func (t *Target) actions(b *sink.Batch, alias string) (buffer []byte, items []item, err error) {
 	newest := sink.NewestPerKey(b.Changes)
 	w := writer{config: &t.config, index: quote(alias), now: t.now(), fields: make(map[*change.Table][]string),
 		buffer: make([]byte, 0, b.Bytes+len(newest)*128)}
-	items := make([]item, 0, len(newest))
+	items = make([]item, 0, len(newest))
 	for _, i := range newest {
 		c := &b.Changes[i]
 		from := len(w.buffer)
 		if err := w.action(c); err != nil {
-			return &sink.Refused{Offset: c.Offset, Err: &change.Problem{Kind: change.Poison, Table: c.Table.TableName,
+			return nil, nil, &sink.Refused{Offset: c.Offset, Err: &change.Problem{Kind: change.Poison, Table: c.Table.TableName,
 				What: "a row cannot be written as a document", Why: "the row would be missing in the index, or bent",
 				Mend: "mend the value at the source, or set the record aside (on_error: dead_letter)", Err: err}}
 		}
 		items = append(items, item{offset: c.Offset, from: from, to: len(w.buffer)})
 	}
-	if err := t.send(ctx, w.buffer, items); err != nil {
-		return err
-	}
-	t.purge(ctx, alias)
-	return nil
+	return w.buffer, items, nil
 }

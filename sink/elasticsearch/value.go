@@ -45,11 +45,24 @@ func appendValue(dst []byte, c *change.Column, v change.Value) ([]byte, error) {
 	case change.JSON:
 		return appendJSON(dst, v.Bytes)
 	case change.DateTime:
-		return appendString(dst, strings.Replace(string(v.Bytes), " ", "T", 1))
+		return appendMoment(dst, v.Bytes, "")
 	case change.Timestamp:
-		return appendString(dst, strings.Replace(string(v.Bytes), " ", "T", 1)+"Z")
+		return appendMoment(dst, v.Bytes, "Z")
 	}
 	return appendString(dst, v.Bytes)
+}
+
+// appendMoment appends date and time with a T between them, and the zone.
+func appendMoment(dst, text []byte, zone string) ([]byte, error) {
+	from := len(dst)
+	dst, err := appendString(dst, text)
+	if err != nil {
+		return dst, err
+	}
+	if blank := bytes.IndexByte(dst[from:], ' '); blank >= 0 {
+		dst[from+blank] = 'T'
+	}
+	return append(append(dst[:len(dst)-1], zone...), '"'), nil
 }
 
 // appendJSON appends JSON text as it is. An end of line in it, which can stand between its parts only, would end the line of

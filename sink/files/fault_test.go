@@ -225,8 +225,11 @@ func seedOf(t *testing.T) uint64 {
 func TestEveryOffsetInOneFile(t *testing.T) {
 	seed := seedOf(t)
 	rounds := 8
-	if os.Getenv("SLUICE_FULL") != "" {
+	switch {
+	case os.Getenv("SLUICE_FULL") != "":
 		rounds = 200
+	case testing.Short():
+		rounds = 2
 	}
 	for round := range rounds {
 		r := rand.New(rand.NewPCG(seed, uint64(round)))

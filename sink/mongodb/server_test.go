@@ -98,11 +98,16 @@ func placeOn(t testing.TB, server *testbed.Mongo) *place {
 	}
 	p.db = client.Database(p.config.Database)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if server.Running() {
-			if err := p.db.Drop(ctx); err != nil {
+		for try := 0; server.Running(); try++ {
+			err := p.db.Drop(ctx)
+			if err == nil {
+				break
+			}
+			if try > 5 { // the client learns of a server that was restarted by an error
 				t.Errorf("drop the test's database: %v", err)
+				break
 			}
 		}
 		client.Disconnect(ctx)

@@ -71,13 +71,20 @@ func (t *Target) checkTable(ctx context.Context, s *shard, db *sql.DB, facts *se
 	if _, err := newPlacement(t.config, schema); err != nil {
 		add(sink.Wrong, err.Error(), "", "mend routes")
 	}
+	if _, err := t.config.orderOf(schema.TableName); err != nil {
+		add(sink.Wrong, err.Error(), "", "mend mysql.moves")
+	}
 	target, extras, err := server.LoadTable(ctx, db, facts, name, nil)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		if t.config.CreateTables {
 			add(sink.Good, "table "+name.String()+" is missing and will be made", "", "")
 		} else {
-			add(sink.Wrong, "table "+name.String()+" does not exist", "", createTable(t.config, facts, name, schema)+";")
+			mend := createTable(t.config, facts, name, schema) + ";"
+			if t.config.beside(schema.TableName) {
+				mend += "\n" + createSide(t.config, s.side(schema.TableName), keyColumns(schema, nil)) + ";"
+			}
+			add(sink.Wrong, "table "+name.String()+" does not exist", "", mend)
 		}
 		return nil
 	case err != nil:
@@ -95,20 +102,49 @@ func (t *Target) checkTable(ctx context.Context, s *shard, db *sql.DB, facts *se
 	} else if _, err := t.check(ctx, s, schema, target, extras); err != nil {
 		return err
 	}
-	for _, verb := range []string{"DELETE FROM %s WHERE FALSE", "INSERT INTO %s () SELECT * FROM %[1]s WHERE FALSE", "UPDATE %s SET %[2]s=%[2]s WHERE FALSE"} {
-		statement := fmt.Sprintf("EXPLAIN "+verb, server.QuoteTable(name), server.QuoteName(target.Columns[target.Key[0]].Name))
-		if _, err := db.ExecContext(ctx, statement); server.ErrorNumber(err) == errorTableDenied {
-			account, err := server.Account(ctx, db)
-			if err != nil {
-				return err
-			}
-			add(sink.Wrong, "the user may not write table "+name.String(), "",
-				fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, TRIGGER ON %s.* TO %s;", server.QuoteName(s.config.Database), account))
-			return nil
+	if may, err := s.mayWrite(ctx, db, name, target.Columns[target.Key[0]].Name, add); err != nil || !may {
+		return err
+	}
+	if t.config.beside(schema.TableName) {
+		if fits, err := t.doctorSide(ctx, s, db, schema, target, add); err != nil || !fits {
+			return err
 		}
 	}
 	if level == sink.Good {
 		add(sink.Good, "table "+name.String()+" fits", "", "")
 	}
 	return nil
+}
+
+// doctorSide judges the table's side table, and reports whether it fits.
+func (t *Target) doctorSide(ctx context.Context, s *shard, db *sql.DB, schema, target *change.Table, add func(level sink.Level, what, why, mend string)) (bool, error) {
+	problem, create, err := t.checkSide(ctx, s, schema, target)
+	switch name := s.side(schema.TableName); {
+	case err != nil:
+		return false, err
+	case problem == nil:
+		return s.mayWrite(ctx, db, name, keyColumns(schema, target)[0].Name, add)
+	case create != "" && t.config.CreateTables:
+		add(sink.Good, "side table "+name.String()+" is missing and will be made", "", "")
+		return true, nil
+	}
+	add(sink.Wrong, problem.What, problem.Why, problem.Mend)
+	return false, nil
+}
+
+// mayWrite reports whether the user may write the table, which has that column.
+func (s *shard) mayWrite(ctx context.Context, db *sql.DB, name change.TableName, column string, add func(level sink.Level, what, why, mend string)) (bool, error) {
+	for _, verb := range []string{"DELETE FROM %s WHERE FALSE", "INSERT INTO %s () SELECT * FROM %[1]s WHERE FALSE", "UPDATE %s SET %[2]s=%[2]s WHERE FALSE"} {
+		statement := fmt.Sprintf("EXPLAIN "+verb, server.QuoteTable(name), server.QuoteName(column))
+		if _, err := db.ExecContext(ctx, statement); server.ErrorNumber(err) == errorTableDenied {
+			account, err := server.Account(ctx, db)
+			if err != nil {
+				return false, err
+			}
+			add(sink.Wrong, "the user may not write table "+name.String(), "",
+				fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, TRIGGER ON %s.* TO %s;", server.QuoteName(s.config.Database), account))
+			return false, nil
+		}
+	}
+	return true, nil
 }

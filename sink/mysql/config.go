@@ -37,7 +37,14 @@ type Config struct {
 	// Connections is the most that are open to each shard at once; 0 means 16. More partitions than that wait.
 	Connections int `yaml:"connections"`
 
-	// VersionColumn and SourceColumn are the two columns of the target's own.
+	// SideTables are patterns of tables (database.table of the source) that get no columns: the version and the source of their rows stand
+	// in a table beside each, in the same transactions.
+	SideTables []string `yaml:"side_tables"`
+
+	// Moves declare that keys may go over from one source to another; without one, a key that two sources hold stops the topic.
+	Moves []Move `yaml:"moves"`
+
+	// VersionColumn and SourceColumn are the two columns of the target's own, in the table or in its side table.
 	VersionColumn string `yaml:"version_column"` // _sluice_version
 	SourceColumn  string `yaml:"source_column"`  // _sluice_source
 
@@ -126,6 +133,8 @@ func (c Config) check() error {
 	if r := c.Router; r != nil && (r.Name == "" || r.Place == nil || len(c.Routes) > 0) {
 		wrong("mysql: a Router needs a Name and a Place, and stands in place of routes")
 	}
+	c.checkSideTables(wrong)
+	c.checkMoves(wrong)
 	for i, spec := range c.Routes {
 		if err := spec.Check(names); err != nil {
 			wrong("routes[%d]: %w", i, err)

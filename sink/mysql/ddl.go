@@ -15,7 +15,7 @@ func createTable(config Config, f *server.Facts, name change.TableName, t *chang
 	for i := range t.Columns {
 		lines = append(lines, columnDefinition(&t.Columns[i], true))
 	}
-	if config.Mode == ModeVersioned {
+	if config.ownColumns(t.TableName) {
 		lines = append(lines, ownColumns(config, f)...)
 	}
 	lines = append(lines, "PRIMARY KEY ("+quoteNames(t.KeyNames())+")")
@@ -97,7 +97,7 @@ func addColumns(config Config, f *server.Facts, source, target *change.Table) st
 			missing = append(missing, "ADD COLUMN "+columnDefinition(&source.Columns[i], false))
 		}
 	}
-	if config.Mode == ModeVersioned {
+	if config.ownColumns(source.TableName) {
 		for i, name := range []string{config.VersionColumn, config.SourceColumn} {
 			if target.Column(name) < 0 {
 				missing = append(missing, "ADD COLUMN "+ownColumns(config, f)[i])

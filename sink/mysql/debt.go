@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/sluice-cdc/sluice/change"
+	server "github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -17,12 +18,12 @@ func debtHash(condition []byte) []byte {
 	return sum[:16]
 }
 
-// owe notes, in the same transaction, that the key's next change newer than above must still come: the rule
+// appendOwe appends the statement which notes, in the same transaction, that the key's next change newer than above must still come: the rule
 // deleted its row, or did not write it, because of change c (R5).
-func (tx *transaction) owe(ctx context.Context, st *shardTable, c *sink.Change, key []change.Value, above change.Version) error {
+func (tx *transaction) appendOwe(b []byte, st *shardTable, c *sink.Change, key []change.Value, above change.Version) []byte {
 	condition := st.appendKey(nil, key)
-	b := []byte("INSERT INTO " + tx.shard.qualify(debtTable) +
-		" (table_name,key_hash,consumer_group,topic,source_table,key_text,key_condition,above,version) VALUES (")
+	b = append(b, "INSERT INTO "+tx.shard.qualify(debtTable)+
+		" (table_name,key_hash,consumer_group,topic,source_table,key_text,key_condition,above,version) VALUES ("...)
 	b = appendQuoted(b, []byte(st.name.Name))
 	b = appendQuoted(append(b, ",_binary"...), debtHash(condition))
 	b = appendQuoted(append(b, ','), []byte(tx.batch.Group))
@@ -30,9 +31,7 @@ func (tx *transaction) owe(ctx context.Context, st *shardTable, c *sink.Change, 
 	b = appendQuoted(append(b, ','), []byte(tx.table.source.String()))
 	b = appendQuoted(append(b, ','), []byte(keyText(c.KeyNames, key)))
 	b = appendQuoted(append(b, ",_binary"...), condition)
-	b = fmt.Appendf(b, ",%d,%d) ON DUPLICATE KEY UPDATE version=GREATEST(version,%d),above=GREATEST(above,%d)", above, c.Version, c.Version, above)
-	_, err := tx.exec(ctx, b)
-	return err
+	return fmt.Appendf(b, ",%d,%d) ON DUPLICATE KEY UPDATE version=GREATEST(version,%d),above=GREATEST(above,%d)", above, c.Version, c.Version, above)
 }
 
 // addPayments strikes the debts of keys that are deleted: that was the change they waited for. A debt whose
@@ -40,15 +39,18 @@ func (tx *transaction) owe(ctx context.Context, st *shardTable, c *sink.Change, 
 func (tx *transaction) addPayments(out *statements, st *shardTable, deletes []*sink.Change) {
 	for len(deletes) > 0 {
 		n := min(len(deletes), rowsPerStatementMax)
-		b := appendQuoted([]byte("DELETE FROM "+tx.shard.qualify(debtTable)+" WHERE table_name="), []byte(st.name.Name))
-		b = append(b, " AND ("...)
+		debts := tx.shard.qualify(debtTable)
+		b := appendQuoted([]byte("DELETE "+debts+" FROM "+debts+forceIndex("PRIMARY")+" WHERE table_name="), []byte(st.name.Name))
+		b = append(b, " AND key_hash IN ("...) // two parts of the index, where the conditions alone would be tried one after the other for each debt
+		var each []byte
 		for i, c := range deletes[:n] {
 			if i > 0 {
-				b = append(b, " OR "...)
+				b, each = append(b, ','), append(each, " OR "...)
 			}
-			b = fmt.Appendf(b, "(key_hash=x'%x' AND above<%d)", debtHash(st.appendKey(nil, c.KeyValues)), c.Version)
+			hash := debtHash(st.appendKey(nil, c.KeyValues))
+			b, each = fmt.Appendf(b, "x'%x'", hash), fmt.Appendf(each, "key_hash=x'%x' AND above<%d", hash, c.Version)
 		}
-		out.add(append(b, ')'))
+		out.add(append(append(append(b, ") AND ("...), each...), ')'))
 		deletes = deletes[n:]
 	}
 }
@@ -130,8 +132,13 @@ func (c *session) storedDebts(ctx context.Context, group string) (list []storedD
 func (c *session) strikePaid(ctx context.Context, d *storedDebt) (paid bool, err error) {
 	debt := appendQuoted([]byte(c.shard.qualify(debtTable)+" WHERE table_name="), []byte(d.table))
 	debt = fmt.Appendf(debt, " AND key_hash=x'%x' AND above=%d", d.hash, d.above)
-	query := fmt.Appendf(nil, "SELECT 1 FROM %s AND NOT EXISTS (SELECT 1 FROM %s WHERE %s AND %s>%d)",
-		debt, c.shard.qualify(d.table), d.condition, c.shard.version, d.above)
+	there := fmt.Sprintf("EXISTS (SELECT 1 FROM %s WHERE %s AND %s>%d)", c.shard.qualify(d.table), d.condition, c.shard.version, d.above)
+	if c.shard.beside(d.Table) { // the condition on the key is one on the line too
+		there = fmt.Sprintf("(EXISTS (SELECT 1 FROM %s WHERE %s) AND EXISTS (SELECT 1 FROM %s WHERE %[2]s AND %[4]s>%[5]d))",
+			c.shard.qualify(d.table), d.condition, server.QuoteTable(c.shard.side(d.Table)), c.shard.version, d.above)
+	}
+	query := append(debt[:len(debt):len(debt)], " AND NOT "+there...)
+	query = append([]byte("SELECT 1 FROM "), query...)
 	paid = true
 	if err := c.query(ctx, query, func([]sql.RawBytes) error { paid = false; return nil }); err != nil || !paid {
 		return paid, err

@@ -14,11 +14,12 @@
 // # What a target table has
 //
 // Two columns more than the source's, invisible where the server can: the version of the row's newest change,
-// and the number of the source that it came from. Tables of the target's own, in each shard's database:
+// and the number of the source that it came from. A table that may get none has them in a table beside it (side.go). Tables of the target's own, in each shard's database:
 //
 //	_sluice_progress   how far each partition is applied: next offset, epoch, T
 //	_sluice_source     the numbers of the sources
 //	_sluice_table      which group writes a table, and the fingerprint of its route
+//	_sluice_version_*  versions and sources of the rows of a table without columns for them
 //	_sluice_debt       keys whose next change must still come
 //
 // New starts nothing and connects to nothing; connections are opened when they are needed and closed by Close.

@@ -22,8 +22,10 @@ const (
 	errorDuplicateNamed = 1586 // ER_DUP_ENTRY_WITH_KEY_NAME
 	errorNoTable        = 1146 // ER_NO_SUCH_TABLE
 	errorNoColumn       = 1054 // ER_BAD_FIELD_ERROR
+	errorNoIndex        = 1176 // ER_KEY_DOES_NOT_EXITS
 	errorNoDefault      = 1364 // ER_NO_DEFAULT_FOR_FIELD
 	errorTableDenied    = 1142 // ER_TABLEACCESS_DENIED_ERROR
+	errorOutOfRange     = 1690 // ER_DATA_OUT_OF_RANGE: the guard of an INSERT beside a side table
 )
 
 // retryNumbers are errors of a server that will take writes again later.
@@ -69,6 +71,8 @@ func (tx *transaction) guardFailed(err error) bool {
 	switch e.Number {
 	case errorDuplicate, errorDuplicateNamed:
 		return true
+	case errorOutOfRange:
+		return strings.Contains(e.Message, largestNumber)
 	}
 	return e.Number == errorNull && strings.Contains(e.Message, "'"+tx.table.sourceColumn+"'")
 }
@@ -76,7 +80,7 @@ func (tx *transaction) guardFailed(err error) bool {
 // ofTable reports whether an error is about the table, whatever row was written.
 func ofTable(err error) bool {
 	switch server.ErrorNumber(err) {
-	case errorNoTable, errorNoColumn, errorNoDefault, errorTableDenied, 1044, 1049, 1136, 1143:
+	case errorNoTable, errorNoColumn, errorNoDefault, errorTableDenied, errorNoIndex, 1044, 1049, 1136, 1143:
 		return true
 	}
 	return false

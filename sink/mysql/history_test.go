@@ -36,13 +36,14 @@ func seed(t testing.TB) uint64 {
 
 // tell is a source that writes the log of one table.
 type teller struct {
+	source  string
 	table   *change.Table
 	version change.Version
 	logs    [][]sink.Change
 }
 
 func newTeller(table *change.Table, partitions int) *teller {
-	return &teller{table: table, version: 1_000_000, logs: make([][]sink.Change, partitions)}
+	return &teller{source: source, table: table, version: 1_000_000, logs: make([][]sink.Change, partitions)}
 }
 
 func (s *teller) key(row []change.Value) []change.Value {
@@ -97,7 +98,7 @@ func (s *teller) append(op change.Op, before, after []change.Value) {
 }
 
 func (s *teller) identity(p int) sink.Partition {
-	return sink.Partition{Source: source, Topic: source + "." + s.table.String(), TopicID: [16]byte{9}, Count: int32(len(s.logs)), Partition: int32(p)}
+	return sink.Partition{Source: s.source, Topic: s.source + "." + s.table.String(), TopicID: [16]byte{9}, Count: int32(len(s.logs)), Partition: int32(p)}
 }
 
 // deliver applies all partitions at once, each in batches of up to batchMax changes.
@@ -262,4 +263,21 @@ func (s *teller) logsKey() []byte {
 		}
 	}
 	return nil
+}
+
+// lines returns what the lines of a side table should be, by id below n: the newest version of each row that is there.
+func (s *teller) lines(n int) []string {
+	newest := make(map[int64]sink.Change)
+	for _, log := range s.logs {
+		for _, c := range log {
+			newest[c.KeyValues[0].Int()] = c
+		}
+	}
+	var lines []string
+	for id := range int64(n) {
+		if c, ok := newest[id]; ok && c.After != nil {
+			lines = append(lines, fmt.Sprintf("%d|%d|1", id, c.Version))
+		}
+	}
+	return lines
 }

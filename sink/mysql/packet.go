@@ -67,7 +67,7 @@ func (t *Target) applyPart(ctx context.Context, b *sink.Batch) error {
 		if err := t.checkOverwrite(x.table, b); err != nil {
 			return err
 		}
-		if works, err = plan(x.table, b.Changes, o.positions); err != nil {
+		if works, err = plan(x.table, b.Changes, o.positions, len(x.table.order[b.Source]) > 0); err != nil {
 			return err
 		}
 	}
@@ -222,7 +222,7 @@ type transaction struct {
 	*transfer
 	work   *work
 	at, to int64 // the progress row moves from, to
-	source int64 // the number of the batch's source in this shard
+	ranks  ranks // the batch's source in this shard, and those that keys move between
 }
 
 // run does the work by the straight way, and by the careful one where a row is in the way of another or is not
@@ -233,7 +233,7 @@ func (tx *transaction) run(ctx context.Context) error {
 		tx.open = true
 		return tx.commit(ctx, [][]byte{append(tx.begin(), ";COMMIT"...)})
 	}
-	if tx.source, err = tx.shard.sourceNumber(ctx, tx.batch.Source); err != nil {
+	if tx.ranks, err = tx.shard.ranks(ctx, tx.table.order, tx.batch.Source); err != nil {
 		return err
 	}
 	packets, err := tx.packets()
@@ -268,7 +268,7 @@ func (tx *transaction) packets() ([][]byte, error) {
 	out := &statements{max: tx.shard.packetMax()}
 	out.add(tx.begin())
 	tx.addDeletes(out, st, tx.work.deletes)
-	if err := out.addUpserts(tx.table, st, tx.work.upserts, tx.source); err != nil {
+	if err := out.addUpserts(tx.table, st, tx.work.upserts, tx.ranks); err != nil {
 		return nil, err
 	}
 	out.add([]byte("COMMIT"))
@@ -280,7 +280,11 @@ func (tx *transaction) addDeletes(out *statements, st *shardTable, deletes []*si
 	if len(deletes) == 0 {
 		return
 	}
-	out.addDeletes(st, deletes, tx.source)
+	if len(tx.ranks.below) > 0 {
+		out.addMarks(st, deletes, tx.ranks)
+	} else {
+		out.addDeletes(st, deletes, tx.ranks.source)
+	}
 	if tx.table.secondary && tx.table.versioned {
 		tx.addPayments(out, st, deletes)
 	}

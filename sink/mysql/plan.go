@@ -22,7 +22,10 @@ type planner struct {
 	table     *table
 	positions []int64 // by shard: changes of an offset below are done there
 	chosen    [][]pick
-	newest    []map[string]int // by shard: the key's pick
+	newest    [][]int // by shard, and by the number of the key: behind its pick; 0 where it has none
+	key       int     // the number of the key of the change at hand
+	row       []change.Value
+	anywhere  bool // another source's row of the key, which this one takes over, may stand in any shard
 }
 
 // pick is what is done for a key in one shard; one without a change was replaced by a newer.
@@ -41,13 +44,21 @@ const (
 
 // plan routes the batch's changes. It is pure. The newest of a key is taken after routing, for each shard, so a
 // delete that a move caused stays although the row's newest change went elsewhere.
-func plan(t *table, changes []sink.Change, positions []int64) ([]work, error) {
-	p := &planner{table: t, positions: positions, chosen: make([][]pick, len(positions)), newest: make([]map[string]int, len(positions))}
+func plan(t *table, changes []sink.Change, positions []int64, anywhere bool) ([]work, error) {
+	p := &planner{table: t, anywhere: anywhere, positions: positions, chosen: make([][]pick, len(positions)), newest: make([][]int, len(positions))}
 	for i := range p.newest {
-		p.newest[i] = make(map[string]int, len(changes))
+		p.newest[i] = make([]int, len(changes))
+		p.chosen[i] = make([]pick, 0, len(changes)/len(positions)+1)
 	}
+	numbers, keys := make(map[string]int, len(changes)), sink.Keys(changes)
 	for i := range changes {
 		c := &changes[i]
+		number, known := numbers[keys[i]]
+		if !known {
+			number = len(numbers)
+			numbers[keys[i]] = number
+		}
+		p.key = number
 		if c.Tombstone && i > 0 && deletesSameKey(&changes[i-1], c) {
 			continue // the delete before it says the same, and where the row was
 		}
@@ -103,7 +114,7 @@ func (p *planner) before(c *sink.Change) int {
 	placement := &p.table.placement
 	row := c.Before
 	switch {
-	case overTheTop(c):
+	case overTheTop(c), p.anywhere && !placement.keyed:
 		return route.All
 	case placement.keyed:
 		row = p.keyRow(c)
@@ -125,13 +136,15 @@ func (p *planner) before(c *sink.Change) int {
 // a target has wrong. Then it may stand in any shard, whatever the routes say.
 func overTheTop(c *sink.Change) bool { return c.Origin.Snapshot == "incremental" }
 
-// keyRow returns a row with nothing but the key, for a shard key that needs no more.
+// keyRow returns a row with nothing but the key, for a shard key that needs no more. It is the same one each time.
 func (p *planner) keyRow(c *sink.Change) []change.Value {
-	row := make([]change.Value, len(p.table.schema.Columns))
-	for i, column := range p.table.schema.Key {
-		row[column] = c.KeyValues[i]
+	if p.row == nil {
+		p.row = make([]change.Value, len(p.table.schema.Columns))
 	}
-	return row
+	for i, column := range p.table.schema.Key {
+		p.row[column] = c.KeyValues[i]
+	}
+	return p.row
 }
 
 // pick takes the change for its key in a shard, or in all (but that which it has been taken for), unless the key has
@@ -141,15 +154,15 @@ func (p *planner) pick(c *sink.Change, at int, kind pickKind) {
 		if (at != route.All && at != i) || c.Offset < p.positions[i] { // below, this shard has done it
 			continue
 		}
-		if known, ok := p.newest[i][string(c.Key)]; ok {
-			other := &p.chosen[i][known]
+		if behind := p.newest[i][p.key]; behind > 0 {
+			other := &p.chosen[i][behind-1]
 			if other.change == c || other.change.Version > c.Version {
 				continue
 			}
 			other.change = nil
 		}
-		p.newest[i][string(c.Key)] = len(p.chosen[i])
 		p.chosen[i] = append(p.chosen[i], pick{c, kind})
+		p.newest[i][p.key] = len(p.chosen[i])
 	}
 }
 

@@ -52,7 +52,7 @@ func TestRouterRefuses(t *testing.T) {
 		"its own error":           {Op: change.Create, Offset: 7, After: []change.Value{change.IntValue(1), {}}},
 		"a shard that is not one": planChange(change.Create, 7, -1, 9, true),
 	} {
-		_, err := plan(routedTable(t, "by shard"), []sink.Change{c}, make([]int64, 3))
+		_, err := plan(routedTable(t, "by shard"), []sink.Change{c}, make([]int64, 3), false)
 		if change.SeverityOf(err) != change.Poison || !strings.Contains(err.Error(), "router by shard") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -152,7 +152,7 @@ func TestPlan(t *testing.T) {
 			if done == nil {
 				done = make([]int64, 3)
 			}
-			works, err := plan(planTable(t, test.by), test.changes, done)
+			works, err := plan(planTable(t, test.by), test.changes, done, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,7 +162,7 @@ func TestPlan(t *testing.T) {
 			if test.by != "shard" {
 				return
 			}
-			if works, err = plan(routedTable(t, "by shard"), test.changes, done); err != nil {
+			if works, err = plan(routedTable(t, "by shard"), test.changes, done, false); err != nil {
 				t.Fatal(err)
 			}
 			if got := describePlan(works); got != test.want {
@@ -181,7 +181,7 @@ func TestPlanProperty(t *testing.T) {
 		at := -1
 		var batch []sink.Change
 		flush := func() {
-			works, err := plan(tab, batch, make([]int64, 3))
+			works, err := plan(tab, batch, make([]int64, 3), false)
 			if err != nil {
 				r.Fatal(err)
 			}

@@ -42,7 +42,11 @@ func (t *Target) prepare(ctx context.Context, group, source string, schema *chan
 	if err != nil {
 		return nil, err
 	}
-	tab := &table{source: schema.TableName, schema: schema, placement: place,
+	moves, err := t.config.orderOf(schema.TableName)
+	if err != nil {
+		return nil, orderProblem(schema, err)
+	}
+	tab := &table{order: moves, source: schema.TableName, schema: schema, placement: place,
 		versioned: t.config.Mode == ModeVersioned, sourceColumn: t.config.SourceColumn}
 	for _, s := range t.shards {
 		if err := s.prepareOwn(ctx); err != nil {
@@ -81,7 +85,7 @@ func (t *Target) prepareShard(ctx context.Context, s *shard, schema *change.Tabl
 	name := s.target(schema.TableName)
 	target, extras, err := server.LoadTable(ctx, db, facts, name, nil)
 	if err == nil && addColumns(t.config, facts, schema, target) == "" {
-		return t.check(ctx, s, schema, target, extras)
+		return t.checkBoth(ctx, s, schema, target, extras)
 	}
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, s.problem(err)
@@ -96,7 +100,16 @@ func (t *Target) prepareShard(ctx context.Context, s *shard, schema *change.Tabl
 	if target, extras, err = server.LoadTable(ctx, db, facts, name, nil); err != nil {
 		return nil, s.problem(err)
 	}
-	return t.check(ctx, s, schema, target, extras)
+	return t.checkBoth(ctx, s, schema, target, extras)
+}
+
+// checkBoth judges the table, and makes or judges its side table.
+func (t *Target) checkBoth(ctx context.Context, s *shard, source, target *change.Table, extras *server.TableExtras) (*shardTable, error) {
+	st, err := t.check(ctx, s, source, target, extras)
+	if err == nil && st.side != nil {
+		err = t.prepareSide(ctx, s, source, target)
+	}
+	return st, err
 }
 
 // expand makes the table or adds the columns that it lacks, under the named lock: what another process did

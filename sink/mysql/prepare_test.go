@@ -165,8 +165,11 @@ func TestOwnerOfTable(t *testing.T) {
 }
 
 // Columns that the target computes are left to it.
-func TestGeneratedColumnsOfTheTarget(t *testing.T) {
+func TestGeneratedColumnsOfTheTarget(t *testing.T) { eachWay(t, generatedColumnsOfTheTarget) }
+
+func generatedColumnsOfTheTarget(t *testing.T, way func(*place)) {
 	p := newPlace(t, 1)
+	way(p)
 	p.in("CREATE TABLE $DB.users (id BIGINT PRIMARY KEY, email VARCHAR(50) NOT NULL, seat INT GENERATED ALWAYS AS (n * 2) STORED, n INT NOT NULL)")
 	tg := p.opened()
 	s := newTeller(users("utf8mb4_general_ci"), 1)

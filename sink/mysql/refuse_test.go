@@ -13,7 +13,9 @@ import (
 
 // What the table cannot hold is refused with its offset, its key and the server's words, and nothing of the
 // batch is there; without that one record the batch goes through.
-func TestRefusedRow(t *testing.T) {
+func TestRefusedRow(t *testing.T) { eachWay(t, refusedRow) }
+
+func refusedRow(t *testing.T, way func(*place)) {
 	tests := []struct {
 		name, ddl string
 		row       []change.Value
@@ -27,6 +29,7 @@ func TestRefusedRow(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPlace(t, 1)
+			way(p)
 			p.in("CREATE TABLE $DB.users (id BIGINT PRIMARY KEY, " + test.ddl + ")")
 			tg := p.opened()
 			s := newTeller(users("utf8mb4_general_ci"), 1)
@@ -61,8 +64,11 @@ func TestRefusedRow(t *testing.T) {
 }
 
 // A row that no packet holds is refused by its size; batches of rows that fit are cut into packets.
-func TestPackets(t *testing.T) {
+func TestPackets(t *testing.T) { eachWay(t, packets) }
+
+func packets(t *testing.T, way func(*place)) {
 	p := newPlace(t, 1)
+	way(p)
 	p.in("CREATE TABLE $DB.users (id BIGINT PRIMARY KEY, email LONGTEXT NOT NULL, seat INT, n INT NOT NULL)")
 	before := p.query("SELECT @@GLOBAL.max_allowed_packet")[0]
 	p.exec("SET GLOBAL max_allowed_packet = 1048576")
@@ -88,9 +94,43 @@ func TestPackets(t *testing.T) {
 	}
 }
 
-// TestSourcesShareATable: what is read back, is there, and is emptied is one source's.
-func TestSourcesShareATable(t *testing.T) {
+// TestLongUniqueValues: where all rows of a batch are in each other's way, their unique values are asked for in as many queries as the server's
+// packets need.
+func TestLongUniqueValues(t *testing.T) {
 	p := newPlace(t, 1)
+	p.in("CREATE TABLE $DB.users (id BIGINT PRIMARY KEY, email VARCHAR(50) COLLATE utf8mb4_general_ci NOT NULL, seat INT, n INT NOT NULL, UNIQUE KEY (email))")
+	before := p.query("SELECT @@GLOBAL.max_allowed_packet")[0]
+	p.exec("SET GLOBAL max_allowed_packet = 16384")
+	defer p.exec("SET GLOBAL max_allowed_packet = " + before)
+	p.config.Unique = map[string][]string{"shop.users": {"email"}}
+	tg := p.opened()
+	s := newTeller(users("utf8mb4_general_ci"), 1)
+	const rows = 450
+	email := func(i int) string { return fmt.Sprintf("%d%s", i%rows, strings.Repeat("x", 45)) }
+	for i := range rows {
+		s.write(nil, user(i, email(i), i, 1))
+	}
+	s.deliver(t, tg, 5000)
+	last := rows - 1 // its value is free while all others take their neighbour's
+	s.write(user(last, email(last), last, 1), user(last, "free", last, 1))
+	for i := last - 1; i >= 0; i-- {
+		s.write(user(i, email(i), i, 1), user(i, email(i+1), i, 2))
+	}
+	s.write(user(last, "free", last, 1), user(last, email(0), last, 2))
+	s.deliver(t, tg, 5000)
+	var want []string
+	for i := range rows {
+		want = append(want, fmt.Sprintf("%d|%s|2", i, email(i+1)))
+	}
+	same(t, p.query("SELECT id, email, n FROM "+p.shards[0].Database+".users ORDER BY id"), want)
+}
+
+// TestSourcesShareATable: what is read back, is there, and is emptied is one source's.
+func TestSourcesShareATable(t *testing.T) { eachWay(t, sourcesShareATable) }
+
+func sourcesShareATable(t *testing.T, way func(*place)) {
+	p := newPlace(t, 1)
+	way(p)
 	tg := p.opened()
 	first, second := newTeller(users("utf8mb4_general_ci"), 1), newTeller(users("utf8mb4_general_ci"), 1)
 	first.write(nil, user(1, "a", 1, 1))
@@ -141,8 +181,11 @@ func TestSourcesShareATable(t *testing.T) {
 }
 
 // A row of another source is not written over, nor deleted.
-func TestAnotherSourcesRow(t *testing.T) {
+func TestAnotherSourcesRow(t *testing.T) { eachWay(t, anotherSourcesRow) }
+
+func anotherSourcesRow(t *testing.T, way func(*place)) {
 	p := newPlace(t, 1)
+	way(p)
 	tg := p.opened()
 	first, second := newTeller(users("utf8mb4_general_ci"), 1), newTeller(users("utf8mb4_general_ci"), 1)
 	second.version = 1 // greater or smaller does not matter: they are not compared

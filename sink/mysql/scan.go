@@ -288,7 +288,7 @@ func (t *Target) Occupied(ctx context.Context, source string, tables []*change.T
 			return nil, err
 		}
 		for _, schema := range tables {
-			condition, err := s.ownRows(ctx, schema.TableName, t.config.SourceColumn, source)
+			condition, err := s.ownRows(ctx, s.target(schema.TableName), t.config.originOf(s, schema), source)
 			if err != nil {
 				return nil, err
 			}
@@ -310,7 +310,7 @@ func (t *Target) Occupied(ctx context.Context, source string, tables []*change.T
 const everyRow = "TRUE"
 
 // ownRows returns the condition that leaves out the rows that other sources have in the table.
-func (s *shard) ownRows(ctx context.Context, table change.TableName, column, source string) (string, error) {
+func (s *shard) ownRows(ctx context.Context, table change.TableName, origin, source string) (string, error) {
 	db, _, err := s.pool(ctx)
 	if err != nil {
 		return "", err
@@ -319,11 +319,11 @@ func (s *shard) ownRows(ctx context.Context, table change.TableName, column, sou
 	if err != nil {
 		return "", err
 	}
-	others, origin, shared := otherSources(names, source), server.QuoteName(column), false
+	others, shared := otherSources(names, source), false
 	if others == "" {
 		return everyRow, nil
 	}
-	err = queryRows(ctx, db, "SELECT 1 FROM "+server.QuoteTable(s.target(table))+" WHERE "+origin+" IN ("+others+") LIMIT 1",
+	err = queryRows(ctx, db, "SELECT 1 FROM "+server.QuoteTable(table)+" WHERE "+origin+" IN ("+others+") LIMIT 1",
 		func([]sql.RawBytes) error { shared = true; return nil })
 	if n := server.ErrorNumber(err); err != nil && n != errorNoTable && n != errorNoColumn { // without the column rows have no source
 		return "", s.problem(err)
@@ -353,11 +353,7 @@ func (t *Target) Empty(ctx context.Context, source string, tables []*change.Tabl
 			return err
 		}
 		for _, schema := range tables {
-			condition, err := s.ownRows(ctx, schema.TableName, t.config.SourceColumn, source)
-			if err == nil {
-				err = s.empty(ctx, db, server.QuoteTable(s.target(schema.TableName)), condition)
-			}
-			if err != nil {
+			if err := t.emptyTable(ctx, s, db, source, schema); err != nil {
 				return err
 			}
 			_, err = db.ExecContext(ctx, "DELETE FROM "+s.qualify(debtTable)+" WHERE table_name=? AND LEFT(topic, CHAR_LENGTH(?)+1)=CONCAT(?, '.')",
@@ -368,6 +364,24 @@ func (t *Target) Empty(ctx context.Context, source string, tables []*change.Tabl
 		}
 	}
 	return nil
+}
+
+// emptyTable removes the rows, and their lines in the side table after them: a line without a row says nothing. Lines of others stay, for
+// theirs may say that they have taken keys over.
+func (t *Target) emptyTable(ctx context.Context, s *shard, db *sql.DB, source string, schema *change.Table) error {
+	name := s.target(schema.TableName)
+	condition, err := s.ownRows(ctx, name, t.config.originOf(s, schema), source)
+	if err == nil {
+		err = s.empty(ctx, db, server.QuoteTable(name), condition)
+	}
+	if err != nil || !t.config.beside(schema.TableName) {
+		return err
+	}
+	name = s.side(schema.TableName)
+	if condition, err = s.ownRows(ctx, name, server.QuoteName(t.config.SourceColumn), source); err != nil {
+		return err
+	}
+	return s.empty(ctx, db, server.QuoteTable(name), condition)
 }
 
 // empty removes the rows of a table of which the condition is true.

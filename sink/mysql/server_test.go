@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,22 +25,27 @@ func serverVersion() testbed.MySQLVersion {
 	return testbed.MySQLVersion(os.Getenv("SLUICE_TEST_MYSQL"))
 }
 
-// running is the one server that all tests of the package share; each test has databases of its own.
-var running *testbed.MySQL
-
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
+// running returns the one server that all tests of the package share, and starts it at the first call; each test has databases of its own.
+var running = sync.OnceValue(func() *testbed.MySQL {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	s, err := testbed.StartMySQL(ctx, testbed.MySQLOptions{Version: serverVersion(), Flags: []string{"innodb-buffer-pool-size=128M"}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "no MySQL to test with:", err)
-		return 1
+		os.Exit(1)
 	}
-	defer s.Stop()
-	running = s
-	return m.Run()
+	stopRunning = s.Stop
+	return s
+})
+
+var stopRunning = func() error { return nil }
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := stopRunning(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
 }
 
 var databases atomic.Int64
@@ -54,7 +60,7 @@ type place struct {
 
 func newPlace(t testing.TB, shards int) *place {
 	t.Helper()
-	db, err := running.Open("root", "")
+	db, err := running().Open("root", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +69,9 @@ func newPlace(t testing.TB, shards int) *place {
 		name := fmt.Sprintf("t%d_s%d", databases.Add(1), i)
 		p.exec("CREATE DATABASE " + name + " CHARACTER SET utf8mb4")
 		p.shards = append(p.shards, target.Shard{Name: "s" + strconv.Itoa(i), Database: name,
-			Config: server.Config{Address: running.Address(), User: "app", Password: "app", TLS: "off"}})
+			Config: server.Config{Address: running().Address(), User: "app", Password: "app", TLS: "off"}})
 	}
-	if running.Flavor == testbed.MySQL97 { // the password needs TLS until the server has it in its cache
+	if running().Flavor == testbed.MySQL97 { // the password needs TLS until the server has it in its cache
 		for i := range p.shards {
 			p.shards[i].TLS = "prefer"
 		}
@@ -79,6 +85,14 @@ func newPlace(t testing.TB, shards int) *place {
 	})
 	return p
 }
+
+// eachWay runs a test with the versions in the tables' columns, and with them in side tables.
+func eachWay(t *testing.T, run func(t *testing.T, way func(*place))) {
+	t.Run("columns", func(t *testing.T) { run(t, func(*place) {}) })
+	t.Run("side table", func(t *testing.T) { run(t, inSideTables) })
+}
+
+func inSideTables(p *place) { p.config.SideTables = []string{"*.*"} }
 
 func (p *place) exec(statements ...string) {
 	p.t.Helper()
@@ -133,6 +147,15 @@ func (p *place) query(statement string) []string {
 		p.t.Fatal(err)
 	}
 	return out
+}
+
+// eachShard returns the rows of a query in each shard's database, $DB, one shard after the other.
+func (p *place) eachShard(statement string) (rows []string) {
+	p.t.Helper()
+	for _, s := range p.shards {
+		rows = append(rows, p.query(strings.ReplaceAll(statement, "$DB", s.Database))...)
+	}
+	return rows
 }
 
 func (p *place) open() *target.Target {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unsafe"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
 
@@ -33,7 +34,8 @@ const (
 type shard struct {
 	config      Shard
 	connections int
-	version     string // the version column, quoted
+	version     string                            // the version column, quoted
+	beside      func(table change.TableName) bool // whether it stands in a side table
 	index       int
 
 	mu      sync.Mutex // guards the following
@@ -213,7 +215,9 @@ func (c *session) discard() {
 // server runs none of the rest; which statement it was, only the error's text tells.
 func (c *session) exec(ctx context.Context, statements []byte) (affected []int64, err error) {
 	err = c.conn.Raw(func(connection any) error {
-		result, err := connection.(driver.ExecerContext).ExecContext(ctx, string(statements), nil)
+		// Not copied, for it may have megabytes: the driver has sent it and keeps nothing of it when it returns.
+		text := unsafe.String(unsafe.SliceData(statements), len(statements))
+		result, err := connection.(driver.ExecerContext).ExecContext(ctx, text, nil)
 		if err == nil {
 			affected = result.(mysqldriver.Result).AllRowsAffected()
 		}
@@ -232,29 +236,38 @@ type queryer interface {
 }
 
 func queryRows(ctx context.Context, q queryer, statement string, each func(fields []sql.RawBytes) error) error {
-	rows, err := q.QueryContext(ctx, statement)
+	return querySets(ctx, q, statement, func(_ int, fields []sql.RawBytes) error { return each(fields) })
+}
+
+// querySets is queryRows of several SELECTs; each is told which of them a row is of.
+func querySets(ctx context.Context, q queryer, statements string, each func(set int, fields []sql.RawBytes) error) error {
+	rows, err := q.QueryContext(ctx, statements)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil {
-		return err
-	}
-	fields := make([]sql.RawBytes, len(columns))
-	pointers := make([]any, len(columns))
-	for i := range fields {
-		pointers[i] = &fields[i]
-	}
-	for rows.Next() {
-		if err := rows.Scan(pointers...); err != nil {
+	for set := 0; ; set++ {
+		columns, err := rows.Columns()
+		if err != nil {
 			return err
 		}
-		if err := each(fields); err != nil {
-			return err
+		fields := make([]sql.RawBytes, len(columns))
+		pointers := make([]any, len(columns))
+		for i := range fields {
+			pointers[i] = &fields[i]
+		}
+		for rows.Next() {
+			if err := rows.Scan(pointers...); err != nil {
+				return err
+			}
+			if err := each(set, fields); err != nil {
+				return err
+			}
+		}
+		if rows.Err() != nil || !rows.NextResultSet() {
+			return rows.Err()
 		}
 	}
-	return rows.Err()
 }
 
 // withLock runs f while this process alone, of all sinks, holds the named lock of the server.

@@ -1,11 +1,12 @@
 package mysql
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/mutant"
-	server "github.com/sluice-cdc/sluice/mysql"
 	"github.com/sluice-cdc/sluice/sink"
 )
 
@@ -22,7 +23,7 @@ func (st *shardTable) appendRow(dst []byte, c *sink.Change, source int64) []byte
 		}
 		dst = appendValue(dst, c.After[column], st.columns[i].Type)
 	}
-	if st.version != "" {
+	if st.ownColumns() {
 		dst = append(dst, ',')
 		dst = strconv.AppendInt(dst, source, 10)
 		dst = append(dst, ',')
@@ -31,26 +32,43 @@ func (st *shardTable) appendRow(dst []byte, c *sink.Change, source int64) []byte
 	return append(dst, ')')
 }
 
-// insert returns a statement of the first n rows: as many as fit into max bytes, one at least.
-func (st *shardTable) insert(rows []*sink.Change, source int64, maxBytes int) (statement []byte, n int) {
-	b := append([]byte(nil), st.head...)
-	for n < len(rows) && n < rowsPerStatementMax {
+// insert appends a statement of the first n rows: as many as fit into max bytes, one at least.
+func (st *shardTable) insert(dst []byte, rows []*sink.Change, source int64, maxBytes int) (out []byte, n int) {
+	begin, rowsMax := len(dst), min(len(rows), rowsPerStatementMax)
+	b := append(dst, st.head...)
+	for n < rowsMax {
 		mark := len(b)
 		if n > 0 {
 			b = append(b, ',')
 		}
 		b = st.appendRow(b, rows[n], source)
-		if n > 0 && len(b)+len(st.tail) > maxBytes {
+		if n > 0 && len(b)-begin+len(st.tail) > maxBytes {
 			b = b[:mark]
 			break
 		}
-		n++
+		if n++; n == 1 {
+			b = slices.Grow(b, min(roomFor(len(b)-mark+1, rows[1:rowsMax]), maxBytes)+len(st.tail))
+		}
 	}
 	return append(b, st.tail...), n
 }
 
-// appendKey appends the condition that names a row by its key: `id`=5, or (`a`='x' AND `b`=7).
+// roomFor guesses how many bytes rows take in a statement: as many as the first did each, but in all no more than their records hold.
+func roomFor(first int, rows []*sink.Change) int {
+	held := 0
+	for _, c := range rows {
+		held += c.Bytes
+	}
+	return min(first*len(rows), held)
+}
+
+// appendKey appends the condition that names a row by its key: `id`=5, or (`a`='x' AND `b`=7). It names a row's line in the side table too.
 func (st *shardTable) appendKey(dst []byte, key []change.Value) []byte {
+	return st.appendKeyOf(dst, "", key)
+}
+
+// appendKeyOf is appendKey where columns of several tables could be meant.
+func (st *shardTable) appendKeyOf(dst []byte, table string, key []change.Value) []byte {
 	if len(key) > 1 {
 		dst = append(dst, '(')
 	}
@@ -58,8 +76,10 @@ func (st *shardTable) appendKey(dst []byte, key []change.Value) []byte {
 		if i > 0 {
 			dst = append(dst, " AND "...)
 		}
-		dst = append(dst, server.QuoteName(st.key[i].Name)...)
-		dst = append(dst, '=')
+		if table != "" {
+			dst = append(append(dst, table...), '.')
+		}
+		dst = append(append(dst, st.keyNames[i]...), '=')
 		dst = appendValue(dst, v, st.key[i].Type)
 	}
 	if len(key) > 1 {
@@ -68,24 +88,34 @@ func (st *shardTable) appendKey(dst []byte, key []change.Value) []byte {
 	return dst
 }
 
-// appendDeleteHead begins a DELETE of several keys; see appendDeleteKey.
+// appendDeleteHead begins a DELETE of several keys; see appendDeleteKey. A row in a side table's keeping goes with its line.
 func (st *shardTable) appendDeleteHead(dst []byte, source int64) []byte {
-	dst = append(append(append(dst, "DELETE FROM "...), st.quoted...), " WHERE "...)
+	origin := st.origin
+	if x := st.side; x != nil {
+		origin = "COALESCE(" + x.quoted + "." + x.origin + ",0)"
+		dst = append(dst, "DELETE "+st.quoted+","+x.quoted+" FROM "+st.quoted+st.byKey+" LEFT JOIN "+x.quoted+" ON "+x.joined+" WHERE "...)
+	} else {
+		dst = append(dst, "DELETE "+st.quoted+" FROM "+st.quoted+st.byKey+" WHERE "...)
+	}
 	if st.version == "" {
 		return append(dst, '(')
 	}
-	dst = append(append(dst, st.origin...), " IN (0,"...)
+	dst = append(append(dst, origin...), " IN (0,"...)
 	return append(strconv.AppendInt(dst, source, 10), ") AND ("...)
 }
 
 // appendDeleteKey appends one key of a DELETE: by version, a row that is newer stays. A row of another source is
 // not ours to delete: ours is not there.
 func (st *shardTable) appendDeleteKey(dst []byte, key []change.Value, version change.Version) []byte {
-	if st.version == "" || mutant.DeleteUnversioned {
-		return st.appendKey(dst, key)
+	table, stored := "", st.version
+	if x := st.side; x != nil {
+		table, stored = st.quoted, "COALESCE("+x.quoted+"."+x.version+",0)"
 	}
-	dst = append(st.appendKey(append(dst, '('), key), " AND "...)
-	dst = append(append(dst, st.version...), '<')
+	if st.version == "" || mutant.DeleteUnversioned {
+		return st.appendKeyOf(dst, table, key)
+	}
+	dst = append(st.appendKeyOf(append(dst, '('), table, key), " AND "...)
+	dst = append(append(dst, stored...), '<')
 	return append(strconv.AppendInt(dst, int64(version), 10), ')')
 }
 
@@ -98,14 +128,27 @@ type statements struct {
 
 // add appends a whole statement.
 func (s *statements) add(statement []byte) {
-	if len(s.current) > 0 && len(s.current)+1+len(statement) > s.max {
-		s.packets = append(s.packets, s.current)
-		s.current = nil
-	}
-	if len(s.current) > 0 {
+	end := s.begin()
+	s.current = append(s.current, statement...)
+	s.cut(end)
+}
+
+// begin is called before a statement is appended to current, and returns what cut is called with behind it.
+func (s *statements) begin() (end int) {
+	end = len(s.current)
+	if end > 0 {
 		s.current = append(s.current, ';')
 	}
-	s.current = append(s.current, statement...)
+	return end
+}
+
+// cut begins a new packet with the last statement where the packet has become too large with it.
+func (s *statements) cut(end int) {
+	if end > 0 && len(s.current) > s.max {
+		last := bytes.Clone(s.current[end+1:])
+		s.packets = append(s.packets, s.current[:end])
+		s.current = last
+	}
 }
 
 func (s *statements) done() [][]byte {
@@ -117,33 +160,57 @@ func (s *statements) done() [][]byte {
 }
 
 // addUpserts adds guarded INSERTs of the rows, as few as there can be.
-func (s *statements) addUpserts(t *table, st *shardTable, rows []*sink.Change, source int64) error {
+func (s *statements) addUpserts(t *table, st *shardTable, rows []*sink.Change, r ranks) error {
+	if st.side != nil && len(rows) > 0 {
+		s.add([]byte(savepoint))
+	}
 	for len(rows) > 0 {
-		statement, n := st.insert(rows, source, s.max)
-		if len(statement) > s.max {
+		n, size := s.addInsert(st, rows, r)
+		if size > s.max {
 			return t.refuse(rows[0], st.shard, "a statement cannot be larger than the server's max_allowed_packet",
-				"SET PERSIST max_allowed_packet = 1073741824; and restart the sink", &rowTooLarge{bytes: len(statement), max: s.max})
+				"SET PERSIST max_allowed_packet = 1073741824; and restart the sink", &rowTooLarge{bytes: size, max: s.max})
 		}
-		s.add(statement)
 		rows = rows[n:]
 	}
 	return nil
 }
 
+// addInsert adds an INSERT of the first n rows, behind that of their lines in the side table, and returns how many bytes it has.
+func (s *statements) addInsert(st *shardTable, rows []*sink.Change, r ranks) (n, size int) {
+	if st.side != nil {
+		statement, n := st.insert(nil, rows, r.source, st.rowBytes(s.max))
+		s.add(st.claim(rows[:n], r))
+		s.add(statement)
+		return n, len(statement)
+	}
+	end := s.begin()
+	begin := len(s.current)
+	s.current, n = st.insert(s.current, rows, r.source, s.max)
+	size = len(s.current) - begin
+	s.cut(end)
+	return n, size
+}
+
 // addDeletes adds versioned DELETEs of the keys.
 func (s *statements) addDeletes(st *shardTable, keys []*sink.Change, source int64) {
-	var b []byte
-	count := 0
+	end, begin, count := 0, 0, 0
 	for i, c := range keys {
 		if count == 0 {
-			b = st.appendDeleteHead(nil, source)
+			end = s.begin()
+			begin = len(s.current)
+			s.current = st.appendDeleteHead(s.current, source)
 		} else {
-			b = append(b, " OR "...)
+			s.current = append(s.current, " OR "...)
 		}
-		b = st.appendDeleteKey(b, c.KeyValues, c.Version)
-		count++
-		if i == len(keys)-1 || count == rowsPerStatementMax || len(b) > s.max/2 {
-			s.add(append(b, ')'))
+		mark := len(s.current)
+		s.current = st.appendDeleteKey(s.current, c.KeyValues, c.Version)
+		if count++; count == 1 {
+			rest := keys[i+1 : min(len(keys), i+rowsPerStatementMax)]
+			s.current = slices.Grow(s.current, min(roomFor(len(s.current)-mark+len(" OR "), rest), s.max)+1)
+		}
+		if i == len(keys)-1 || count == rowsPerStatementMax || len(s.current)-begin > s.max/2 {
+			s.current = append(s.current, ')')
+			s.cut(end)
 			count = 0
 		}
 	}

@@ -41,7 +41,7 @@ func (p *place) forSuite(t testing.TB, spec sinktest.Spec) func() sink.Target {
 }
 
 func without() []change.Type {
-	if !running.Flavor.MySQL9Words() {
+	if !running().Flavor.MySQL9Words() {
 		return []change.Type{change.Vector}
 	}
 	return nil
@@ -52,16 +52,37 @@ func TestSuite(t *testing.T) {
 		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 1) }})
 }
 
-// TestSuiteSharded has rows that move between three shards by a column that is no part of the key.
+// byA spreads the suite's rows by a column that is no part of the key.
+var byA = []route.Spec{
+	{Table: "suite.plain", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
+	{Table: "suite.uniques", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
+	{Table: "suite.keyed", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
+	{Table: "*.*", Rule: route.RuleSpec{Name: "s1"}},
+}
+
+// TestSuiteSharded has rows that move between three shards.
 func TestSuiteSharded(t *testing.T) {
-	routes := []route.Spec{
-		{Table: "suite.plain", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
-		{Table: "suite.uniques", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
-		{Table: "suite.keyed", By: "a", Rule: route.RuleSpec{Name: "modulus"}},
-		{Table: "*.*", Rule: route.RuleSpec{Name: "s1"}},
-	}
 	sinktest.Run(t, sinktest.Options{Histories: 8, Without: without(),
-		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 3, routes...) }})
+		New: func(t testing.TB, spec sinktest.Spec) func() sink.Target { return suitePlace(t, spec, 3, byA...) }})
+}
+
+// TestSuiteSideTable has the versions in side tables.
+func TestSuiteSideTable(t *testing.T) {
+	sinktest.Run(t, sinktest.Options{Uniques: true, Histories: 6, Without: without(), New: func(t testing.TB, spec sinktest.Spec) func() sink.Target {
+		p := newPlace(t, 1)
+		inSideTables(p)
+		return p.forSuite(t, spec)
+	}})
+}
+
+// TestSuiteSideTableSharded has rows move between shards with their versions.
+func TestSuiteSideTableSharded(t *testing.T) {
+	sinktest.Run(t, sinktest.Options{Histories: 3, Without: without(), New: func(t testing.TB, spec sinktest.Spec) func() sink.Target {
+		p := newPlace(t, 3)
+		inSideTables(p)
+		p.config.Routes = byA
+		return p.forSuite(t, spec)
+	}})
 }
 
 // TestSuiteOfRouter has a function place the rows.

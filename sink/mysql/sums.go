@@ -36,9 +36,9 @@ func (t *Target) Sums(ctx context.Context, r sink.Scan) ([]sink.RowSum, error) {
 		if !facts.IsMySQL(8, 0, 1) {
 			return nil, fmt.Errorf("%s is no MySQL 8: %w", st.shard.where(), errors.ErrUnsupported)
 		}
-		hash, ok := server.RowsHash(r.Table, st.all)
+		hash, ok := server.RowsHash(r.Table, st.all, r.Charsets)
 		if !ok {
-			return nil, fmt.Errorf("the text of a column of %s is not exact: %w", r.Table, errors.ErrUnsupported)
+			return nil, fmt.Errorf("the text of a column of %s is not exact, or in another character set: %w", r.Table, errors.ErrUnsupported)
 		}
 		s := &scanner{shardTable: st, table: tab}
 		if err := s.only(ctx, r.Source); err != nil {

@@ -21,7 +21,8 @@ type table struct {
 	shards    []*shardTable      // by shard
 	placement placement
 	versioned bool
-	secondary bool // some shard's table has unique keys besides the primary
+	secondary bool  // some shard's table has unique keys besides the primary
+	order     order // of the sources that keys move between; nil: none do
 
 	sourceColumn string // the name of the guarded column, as errors tell it
 }
@@ -75,6 +76,12 @@ func (p *placement) fingerprint(config Config) string {
 	text := p.text
 	if p.of != nil && p.of.Shape != "" {
 		text += "\x00shape " + p.of.Shape
+	}
+	if p.of != nil && config.beside(p.of.TableName) {
+		text += "\x00side table" // versions that stand elsewhere are as none
+		if o, err := config.orderOf(p.of.TableName); err == nil && o != nil {
+			text += "\x00moves " + o.String() // other moves would have left other rows and lines
+		}
 	}
 	return route.Fingerprint(text, p.rule, config.shardNames())
 }
@@ -131,11 +138,15 @@ type shardTable struct {
 	columns []change.Column // the target's columns for them
 	all     []change.Column // the target's column for each of the source's
 	key     []change.Column // the target's columns of the key, in the source's key order
-	uniques []unique        // besides the primary
-	head    []byte          // INSERT INTO ... VALUES
-	tail    []byte          // AS ... ON DUPLICATE KEY UPDATE ...
-	version string          // the version column, quoted; empty in overwrite mode
-	origin  string          // the source column, quoted
+
+	keyNames []string   // quoted
+	byKey    string     // the hint that has a DELETE find its rows by the key's index: see forceIndex
+	uniques  []unique   // besides the primary
+	head     []byte     // INSERT INTO ... VALUES
+	tail     []byte     // AS ... ON DUPLICATE KEY UPDATE ...
+	version  string     // of a row, as an expression: its column, or what its line in the side table has; empty in overwrite mode
+	origin   string     // the same of its source
+	side     *sideTable // nil where the versions stand in the table's own columns
 
 	// alone is held shared by each transaction on the table, and exclusively by one that is repeated because it met
 	// another.
@@ -176,19 +187,30 @@ func newShardTable(config Config, s *shard, f *server.Facts, source, target *cha
 		st.columns = append(st.columns, target.Columns[j])
 	}
 	for _, i := range source.Key {
-		st.key = append(st.key, target.Columns[target.Column(source.Columns[i].Name)])
+		key := target.Columns[target.Column(source.Columns[i].Name)]
+		st.key, st.keyNames = append(st.key, key), append(st.keyNames, server.QuoteName(key.Name))
 	}
 	for _, u := range extras.Uniques {
-		if u.Name == "PRIMARY" || samePrimary(&u, target, st.key) {
+		same := samePrimary(&u, target, st.key)
+		if same && st.byKey == "" {
+			st.byKey = forceIndex(u.Name)
+		}
+		if u.Name == "PRIMARY" || same {
 			continue
 		}
 		st.uniques = append(st.uniques, newUnique(&u, source, target))
 	}
-	if config.Mode == ModeVersioned {
+	if config.ownColumns(source.TableName) {
 		st.version, st.origin = server.QuoteName(config.VersionColumn), server.QuoteName(config.SourceColumn)
+	} else if config.Mode == ModeVersioned {
+		st.useSide(config, f, source.TableName)
 	}
 	st.buildHead()
-	if st.version != "" && !mutant.Replace {
+	switch {
+	case st.version == "" || mutant.Replace:
+	case st.side != nil:
+		st.buildOverwrite(rowAlias(f))
+	default:
 		st.buildTail(rowAlias(f))
 	}
 	return st, nil
@@ -207,6 +229,10 @@ func samePrimary(u *server.Unique, target *change.Table, key []change.Column) bo
 	return true
 }
 
+// forceIndex returns the hint to find rows by an index. A table with fewer rows than a DELETE names keys is else read from end to end, which waits
+// for each row that another transaction has locked.
+func forceIndex(name string) string { return " FORCE INDEX (" + server.QuoteName(name) + ")" }
+
 func newUnique(u *server.Unique, source, target *change.Table) unique {
 	out := unique{name: u.Name}
 	for i, c := range u.Columns {
@@ -220,6 +246,9 @@ func newUnique(u *server.Unique, source, target *change.Table) unique {
 	return out
 }
 
+// ownColumns reports whether the versions stand in the table's own columns.
+func (st *shardTable) ownColumns() bool { return st.version != "" && st.side == nil }
+
 // buildHead writes the statement up to the rows.
 func (st *shardTable) buildHead() {
 	verb := "INSERT INTO "
@@ -230,7 +259,7 @@ func (st *shardTable) buildHead() {
 	for i := range st.columns {
 		names = append(names, server.QuoteName(st.columns[i].Name))
 	}
-	if st.version != "" {
+	if st.ownColumns() {
 		names = append(names, st.origin, st.version)
 	}
 	st.head = []byte(verb + st.quoted + " (" + strings.Join(names, ",") + ") VALUES ")
@@ -238,6 +267,26 @@ func (st *shardTable) buildHead() {
 
 // newRowAlias is what the row to be written is called in the statement; a table of that name takes the other.
 const newRowAlias, otherRowAlias = "_n", "_n_"
+
+// newRow is how ON DUPLICATE KEY UPDATE names the values of the row to be written.
+type newRow struct{ as, alias string }
+
+func aliasOf(known bool, table string) newRow {
+	switch {
+	case !known:
+		return newRow{}
+	case table == newRowAlias:
+		return newRow{" AS " + otherRowAlias, otherRowAlias}
+	}
+	return newRow{" AS " + newRowAlias, newRowAlias}
+}
+
+func (r newRow) of(name string) string {
+	if r.alias == "" {
+		return "VALUES(" + name + ")"
+	}
+	return r.alias + "." + name
+}
 
 // buildTail writes the guard (R5): for each row of the statement that meets an existing one,
 //
@@ -251,21 +300,10 @@ const newRowAlias, otherRowAlias = "_n", "_n_"
 // So the statement succeeds if, and only if, all its rows obey the rule: whatever the collations are, however
 // many unique keys there are, and with no look-up.
 func (st *shardTable) buildTail(alias bool) {
-	old, fresh := server.QuoteName(st.name.Name)+".", ""
+	old, a := server.QuoteName(st.name.Name)+".", aliasOf(alias, st.name.Name)
+	value := a.of
 	var b strings.Builder
-	if alias {
-		fresh = newRowAlias
-		if st.name.Name == newRowAlias {
-			fresh = otherRowAlias
-		}
-		b.WriteString(" AS " + fresh)
-	}
-	value := func(name string) string { // of the row to be written
-		if alias {
-			return fresh + "." + name
-		}
-		return "VALUES(" + name + ")"
-	}
+	b.WriteString(a.as)
 	newer := func(name string) string {
 		return "IF(" + old + st.version + "<" + value(st.version) + "," + value(name) + "," + old + name + ")"
 	}

@@ -63,7 +63,7 @@ func New(config Config, setup sink.Setup) (*Target, error) {
 		alone: make(map[string]*sync.RWMutex), partitions: make(map[owned]*ownership),
 	}
 	for i, s := range config.Shards {
-		t.shards = append(t.shards, &shard{config: s, version: server.QuoteName(config.VersionColumn), connections: config.Connections, index: i, sources: make(map[string]int64)})
+		t.shards = append(t.shards, &shard{config: s, version: server.QuoteName(config.VersionColumn), beside: config.beside, connections: config.Connections, index: i, sources: make(map[string]int64)})
 	}
 	return t, nil
 }

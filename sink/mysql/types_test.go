@@ -92,7 +92,7 @@ func typedColumns() []typedColumn {
 		{with(d("g", change.Geometry), func(c *change.Column) { c.Geometry = "geometry" }), []change.Value{point(0), point(4326)}},
 		{with(d("p", change.Geometry), func(c *change.Column) { c.Geometry = "point" }), []change.Value{point(4326), point(0)}},
 	}
-	if running.Flavor.IsMariaDB() { // it knows no -0
+	if running().Flavor.IsMariaDB() { // it knows no -0
 		for i := range columns {
 			for j, v := range columns[i].values {
 				if (v.Kind == change.Float32 || v.Kind == change.Float64) && v.Float() == 0 {
@@ -104,7 +104,7 @@ func typedColumns() []typedColumn {
 	}
 	columns = append(columns, typedColumn{d("js", change.JSON), []change.Value{
 		str(`{"a": "it's \\ \"q\" \u0000", "é": [1, -0.5, 1e300, null, true, 1.0]}`), str("[]"), str("null"), str(`18446744073709551615`)}})
-	if running.Flavor.MySQL9Words() {
+	if running().Flavor.MySQL9Words() {
 		columns = append(columns, typedColumn{with(d("ve", change.Vector), func(c *change.Column) { c.Length = 2 }),
 			[]change.Value{bin("\x00\x00\x80\x3f\x27\x5c\x00\xc0"), bin("\x00\x00\x00\x80\x00\x00\x00\x00")}})
 	}

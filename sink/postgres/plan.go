@@ -13,20 +13,20 @@ type work struct {
 
 // plan takes the newest change of each key. Changes of an offset below from are done. It is pure.
 func plan(changes []sink.Change, from int64) work {
-	newest := make(map[string]int, len(changes))
+	newest, keys := make(map[string]int, len(changes)), sink.Keys(changes)
 	for i := range changes {
 		c := &changes[i]
 		if c.Offset < from {
 			continue
 		}
-		if best, ok := newest[string(c.Key)]; !ok || c.Version >= changes[best].Version {
-			newest[string(c.Key)] = i
+		if best, ok := newest[keys[i]]; !ok || c.Version >= changes[best].Version {
+			newest[keys[i]] = i
 		}
 	}
 	var w work
 	for i := range changes {
 		c := &changes[i]
-		if best, ok := newest[string(c.Key)]; !ok || best != i {
+		if best, ok := newest[keys[i]]; !ok || best != i {
 			continue
 		}
 		if c.Op == change.Delete {

@@ -93,14 +93,14 @@ func (t *Target) Apply(ctx context.Context, b *sink.Batch) error {
 // chosen returns the indexes of the changes to send, in order: each key's change of the greatest version, or all. That is mostly
 // the last one, but the log may bring what is stale.
 func chosen(changes []sink.Change, all func(*sink.Change) bool) []int {
-	newest := make(map[string]int, len(changes))
+	newest, keys := make(map[string]int, len(changes)), sink.Keys(changes)
 	var kept []int
 	for i := range changes {
 		c := &changes[i]
 		if all(c) {
 			kept = append(kept, i)
-		} else if best, ok := newest[string(c.Key)]; !ok || c.Version >= changes[best].Version {
-			newest[string(c.Key)] = i
+		} else if best, ok := newest[keys[i]]; !ok || c.Version >= changes[best].Version {
+			newest[keys[i]] = i
 		}
 	}
 	kept = slices.AppendSeq(kept, maps.Values(newest))

@@ -153,15 +153,17 @@ func (p *place) own(table *change.Table) *owner {
 	return o
 }
 
-func (o *owner) assign() {
+func (o *owner) assign() (found bool) {
 	o.p.t.Helper()
-	next, epoch, found, err := o.Assign(o.p.t.Context(), "g", o.part)
-	if err != nil {
-		o.p.t.Fatal(change.Explain(err))
-	}
-	if o.epoch, o.at = epoch, 0; found {
+	var next int64
+	o.again(func() (err error) {
+		next, o.epoch, found, err = o.Assign(o.p.t.Context(), "g", o.part)
+		return err
+	})
+	if o.at = 0; found {
 		o.at = next
 	}
+	return found
 }
 
 // batch makes the next batch of the partition.
@@ -194,8 +196,14 @@ func (o *owner) apply(changes ...sink.Change) {
 // until applies the next batch as the runtime does: a server that does not answer is asked again.
 func (o *owner) until(changes ...sink.Change) {
 	o.p.t.Helper()
+	o.again(func() error { return o.try(changes...) })
+}
+
+// again does something until it succeeds or fails for good.
+func (o *owner) again(do func() error) {
+	o.p.t.Helper()
 	for try := 0; ; try++ {
-		err := o.try(changes...)
+		err := do()
 		if err == nil {
 			return
 		}

@@ -53,10 +53,11 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	d := decoder{schemas: newSchemas(client), topic: &topic{name: "src.shop.wide"}}
 	b.ReportAllocs()
-	b.SetBytes(int64(len(value)))
-	for n := 0; n < b.N; n += p.rows {
+	b.SetBytes(int64(len(value)) * int64(p.rows))
+	for b.Loop() {
 		if _, err := d.batch(context.Background(), p); err != nil {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64(p.rows), "rows/op")
 }

@@ -36,7 +36,7 @@ type Config struct {
 	OnError []ErrorRule `yaml:"on_error"`
 
 	// QueueBytes bounds the records that wait, over all partitions. Less costs speed with many partitions; the lag
-	// grows instead of the memory.
+	// grows instead of the memory. The process has a soft limit of this and 112 MiB more, unless GOMEMLIMIT says otherwise.
 	QueueBytes config.Size `yaml:"queue_bytes"`
 
 	// Parallel is how many batches are decoded and applied at the same time. With less than the target can take, it
@@ -112,7 +112,7 @@ func Default() Config {
 	return Config{
 		Kafka:          kafka.Default(),
 		Batch:          BatchConfig{MaxBytes: 4 << 20, MaxRows: 2000},
-		QueueBytes:     128 << 20,
+		QueueBytes:     64 << 20,
 		Parallel:       16,
 		SessionTimeout: 45 * time.Second,
 		DrainTimeout:   20 * time.Second,

@@ -112,6 +112,8 @@ type decoder struct {
 	topic   *topic
 	scratch avro.Decoded
 
+	values []change.Value // room for the values of keys to come
+
 	pinned int           // the key schema that the topic has agreed to
 	met    *change.Table // the schema that the topic was told of last
 
@@ -199,12 +201,25 @@ func (d *decoder) key(ctx context.Context, r *kgo.Record, c *sink.Change) (*keyD
 	if err != nil {
 		return nil, err
 	}
-	values, err := key.Decode(body, make([]change.Value, 0, len(key.names)))
+	values, err := key.Decode(body, d.room(len(key.names)))
 	if err != nil {
 		return nil, err
 	}
 	c.Key, c.KeyValues = body, values
 	return key, nil
+}
+
+// keyValuesAtOnce is for how many values of keys memory is taken at once: whoever keeps one keeps the others, about 2.5 KiB.
+const keyValuesAtOnce = 64
+
+// room returns memory for so many values, which is the caller's.
+func (d *decoder) room(count int) []change.Value {
+	if cap(d.values) < count {
+		d.values = make([]change.Value, 0, max(count, keyValuesAtOnce))
+	}
+	room := d.values[:0:count]
+	d.values = d.values[count:count]
+	return room
 }
 
 // tombstone finds the table that the key belongs to: the newest schema that was met, else that of the registry.

@@ -380,6 +380,7 @@ func (c *command) run(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
+	limitMemory(int64(c.config.QueueBytes))
 	s.metrics.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if own, ok := sink.Ability[prometheus.Collector](c.target); ok {
 		s.metrics.registry.MustRegister(own)

@@ -25,13 +25,9 @@ import (
 const (
 	// rebalanceTimeout is how long the group waits for a member to give partitions back.
 	rebalanceTimeout = time.Minute
-	// fetchMaxBytes bounds one answer of a broker, fetchPartitionBytes the part of one partition in it, both as
-	// compressed: the client holds one answer of each broker besides the queues.
-	fetchMaxBytes       = 16 << 20
-	fetchPartitionBytes = 1 << 20
 	// queueMin and queueMax bound one partition's share of QueueBytes.
 	queueMin = 256 << 10
-	queueMax = 8 << 20
+	queueMax = 4 << 20
 )
 
 // Sink applies topics to a target. New makes one, Run runs it once.
@@ -131,17 +127,18 @@ func (s *Sink) connect() error {
 	if mutant.ReadUncommitted {
 		isolation = kgo.ReadUncommitted()
 	}
-	fetching, err := kafka.NewClient(s.config.Kafka,
+	size := newFetchSize()
+	fetching, err := kafka.NewClient(s.config.Kafka, append(size.first(),
 		kgo.FetchIsolationLevel(isolation),
 		kgo.KeepControlRecords(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // an offset that is not in the log is told, never replaced
-		kgo.FetchMaxBytes(fetchMaxBytes), kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // for dead letters
-	)
+	)...)
 	if err != nil {
 		return err
 	}
+	size.update = fetching.UpdateFetchMaxBytes // no partition is fetched yet
 	s.fetching = fetching
 	s.fetch = newFetcher(fetching)
 	s.admin = kadm.NewClient(fetching)

@@ -18,6 +18,34 @@ import (
 	"github.com/sluice-cdc/sluice/sink/memory"
 )
 
+// TestFetchSize: whatever records compress to, a partition's part of an answer takes about the same memory, and no less than needed is asked for.
+func TestFetchSize(t *testing.T) {
+	f := newFetchSize()
+	asked, answer := f.asked, int32(0)
+	f.update = func(maxBytes, maxPartitionBytes int32) { answer, asked = maxBytes, maxPartitionBytes }
+	read := func(ratio, times int) {
+		for range times {
+			f.OnFetchBatchRead(kgo.BrokerMetadata{}, "", 0, kgo.FetchBatchMetrics{CompressedBytes: 1000, UncompressedBytes: 1000 * ratio})
+		}
+	}
+	const most = fetchPartitionBytes * fetchRatio
+	if asked*ratioFirst > most {
+		t.Errorf("first %d bytes are asked for: %d times as many are more than %d", asked, ratioFirst, most)
+	}
+	for _, ratio := range []int{1, 3, 4, 30, 5, 100, 1000, 2} {
+		read(ratio, 1)
+		if int(asked)*ratio > most && asked != fetchPartitionMin {
+			t.Errorf("%d bytes are asked for at once where %d times as many come", asked, ratio)
+		}
+		read(ratio, 200)
+		want := max(fetchPartitionMin, min(fetchPartitionBytes, most/int32(ratio)))
+		if asked < want*3/4 || asked > want || answer != 16*asked {
+			t.Errorf("%d to 1: %d bytes are asked for, %d in all; want about %d, 16 times as many in all", ratio, asked, answer, want)
+		}
+	}
+	f.OnFetchBatchRead(kgo.BrokerMetadata{}, "", 0, kgo.FetchBatchMetrics{}) // a batch that could not be read
+}
+
 func TestPatterns(t *testing.T) {
 	for _, c := range []struct {
 		pattern, topic string

@@ -60,6 +60,9 @@ func Run(t *testing.T, o Options) {
 	if o.Histories == 0 {
 		o.Histories = 30
 	}
+	if testing.Short() { // the race detector's run, in which each takes several times as long
+		o.Histories = min(o.Histories, 2)
+	}
 	if o.Timeout == 0 {
 		o.Timeout = 20 * time.Second
 	}

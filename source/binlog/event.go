@@ -53,7 +53,8 @@ func (g GTID) String() string {
 	case g.Flavor == gtid.MariaDB:
 		return fmt.Sprintf("%d-%d-%d", g.Domain, g.Server, g.Sequence)
 	}
-	text := append(gtid.AppendUUID(nil, g.SID), ':')
+	var room [36 + 1 + 33 + 20]byte // UUID, tag, number
+	text := append(gtid.AppendUUID(room[:0], g.SID), ':')
 	if g.Tag != "" {
 		text = append(append(text, g.Tag...), ':')
 	}

@@ -3,7 +3,8 @@ package binlog
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc64"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/mysql/rowimage"
@@ -60,8 +61,6 @@ func cells(keep *[]rowimage.Cell, count int) []rowimage.Cell {
 	return (*keep)[:count]
 }
 
-var crcTable = crc64.MakeTable(crc64.ECMA)
-
 // RowChecksum counts the raw rows of one transaction, over all tables, and sums them up, so that a resume
 // within the transaction can tell whether it skips the same rows (R2). How the rows are cut into events does
 // not matter: another server of a failover may cut them otherwise. Its zero value is the transaction's begin.
@@ -75,12 +74,18 @@ type RowChecksum struct {
 
 // Add adds a row of the event.
 func (c *RowChecksum) Add(e *Event, raw []byte) {
+	var d xxhash.Digest
+	d.ResetWithSeed(c.Sum)
 	if e.Table != c.table || e.Rows.Op != c.op {
 		c.table, c.op = e.Table, e.Rows.Op
-		c.Sum = crc64.Update(c.Sum, crcTable, fmt.Appendf(nil, "%s\x00%s\x00%c", e.Table.DB, e.Table.Name, byte(e.Rows.Op)))
+		var room [2*64 + 3]byte // names have 64 characters at most, and may take more bytes
+		name := append(append(room[:0], e.Table.DB...), 0)
+		d.Write(append(append(name, e.Table.Name...), 0, byte(e.Rows.Op)))
 	}
 	var length [4]byte
 	binary.LittleEndian.PutUint32(length[:], uint32(len(raw)))
-	c.Sum = crc64.Update(crc64.Update(c.Sum, crcTable, length[:]), crcTable, raw)
+	d.Write(length[:])
+	d.Write(raw)
+	c.Sum = d.Sum64()
 	c.Rows++
 }

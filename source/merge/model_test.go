@@ -385,22 +385,38 @@ func checkWindow(t *rapid.T, m *Merger, id WindowID, carried map[string]bool) {
 	}
 }
 
+// BenchmarkTouch has the stream carry keys of a table with windows open on it, and with chunks that wait for their mark.
 func BenchmarkTouch(b *testing.B) {
-	for _, windows := range []int{0, 1, 4} {
-		b.Run(fmt.Sprint(windows, " windows"), func(b *testing.B) {
-			m := New(Limits{})
-			for range windows {
-				m.Open(modelTable)
-			}
-			keys := make([][]byte, 1<<12)
-			for i := range keys {
-				keys[i] = fmt.Append(nil, "key", i)
-			}
+	keys := make([][]byte, 1<<12)
+	for i := range keys {
+		keys[i] = fmt.Append(nil, "key", i)
+	}
+	for _, c := range []struct{ windows, waiting int }{{0, 0}, {1, 0}, {4, 0}, {0, 4}} {
+		b.Run(fmt.Sprint(c.windows, "windows", c.waiting, "waiting"), func(b *testing.B) {
 			b.ReportAllocs()
-			for i := range b.N {
-				m.Touch(modelTable, keys[i%len(keys)])
-				m.Due(at(1))
+			for b.Loop() {
+				b.StopTimer()
+				m := touchMerger(b, c.windows, c.waiting)
+				b.StartTimer()
+				for _, key := range keys {
+					m.Touch(modelTable, key)
+					m.Due(at(1))
+				}
 			}
+			b.ReportMetric(float64(len(keys)), "rows/op")
 		})
 	}
+}
+
+func touchMerger(b *testing.B, windows, waiting int) *Merger {
+	m := New(Limits{})
+	for range waiting {
+		if err := m.Read(m.Open(modelTable), []Row{{Key: []byte("no such key")}}, at(2)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range windows {
+		m.Open(modelTable)
+	}
+	return m
 }

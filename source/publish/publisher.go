@@ -30,13 +30,14 @@ type Config struct {
 	// least twice the largest record. Default 64 MiB.
 	BufferBytes int
 	// Linger is how long the client may hold a record back to fill a batch. Commit sends all at once, so it
-	// delays nothing at a transaction's end, and saves a request for each small piece before it. Default 5 ms;
-	// negative: none.
+	// delays nothing at a transaction's end, and saves a request for each small piece before it. It is longer than
+	// any settling (see Settle), so that no request goes out before that is over. Default 20 ms; negative: none.
 	Linger time.Duration
 	// Settle is the least time between the answer to a commit and the next transaction's first request. A broker
 	// that is still writing the markers of the transaction before makes a request that comes too soon wait for
 	// 20 ms (Kafka's add.partitions.to.txn.retry.backoff.ms); measured on Kafka 4.3 with one broker, a transaction
-	// of one row takes 22 ms without a pause and 2 ms after one. Default 4 ms; negative: none.
+	// of one row takes 22 ms without a pause and 2 ms after one. A broker that is busy needs longer: see settling.
+	// Default 4 ms; negative: none.
 	Settle time.Duration
 	// Notice receives what the operator should know while Open waits. May be nil.
 	Notice func(string)
@@ -56,7 +57,7 @@ func (c *Config) defaults() {
 		c.Kafka.MaxMessageBytes = kafka.Default().MaxMessageBytes
 	}
 	c.BufferBytes = max(c.BufferBytes, 2*int(c.Kafka.MaxMessageBytes))
-	c.Linger = orDefault(c.Linger, 5*time.Millisecond)
+	c.Linger = orDefault(c.Linger, 20*time.Millisecond)
 	c.Settle = orDefault(c.Settle, 4*time.Millisecond)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -97,8 +98,9 @@ type Publisher struct {
 	failure atomic.Pointer[recordError]
 	lost    *Lost
 
-	ended time.Time // when the last commit was answered
-	met   bool      // the client knows the checkpoint's topic: see meet
+	ended    time.Time // when the last commit was answered
+	settling settling  // how long the next transaction's first request waits from there
+	met      bool      // the client knows the checkpoint's topic: see meet
 
 	// The transaction that is open.
 	open    bool
@@ -125,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Publisher{cfg: cfg, client: client, topic: kafka.CheckpointTopic(cfg.Prefix)}
+	p := &Publisher{cfg: cfg, client: client, topic: kafka.CheckpointTopic(cfg.Prefix), settling: settling{least: cfg.Settle, now: cfg.Settle}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.promise = p.acknowledged
 	if err := p.start(ctx); err != nil {

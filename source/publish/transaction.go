@@ -171,7 +171,11 @@ func (p *Publisher) send() error {
 		p.client.Produce(p.ctx, rec, p.promise)
 	})
 	p.settle()
+	began := time.Now()
 	err := p.client.Flush(p.ctx)
+	if p.bytes <= smallTransaction {
+		p.settling.learn(time.Since(began))
+	}
 	if cause := p.failure.Load(); cause != nil { // says more than the flush
 		err = cause
 	}
@@ -185,7 +189,7 @@ func (p *Publisher) send() error {
 // settle lets the broker finish the transaction before. Here rather than in begin, so that rows are taken in
 // meanwhile: the client holds them back for its linger time, which is longer.
 func (p *Publisher) settle() {
-	d := p.cfg.Settle - time.Since(p.ended)
+	d := p.settling.now - time.Since(p.ended)
 	if d <= 0 {
 		return
 	}

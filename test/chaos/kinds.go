@@ -76,7 +76,9 @@ func (b *bed) kindsOf() []kind {
 		{shape: shape{"sinks-1-4-2", nil, 12 * second, 30 * second, fixed("sinks")}, begin: fourSinks, midway: twoSinks, end: oneSink},
 		{shape: shape{"broker-killed", nil, 0, 4 * second, fixed("broker")}, begin: killBroker, end: startBroker},
 		{shape: shape{"disk-full", nil, 3 * second, 15 * second, fixed("broker")}, needs: "disk", begin: fillDisk, end: freeDisk},
-		{shape: shape{"registry-gone", nil, 3 * second, 20 * second, fixed("proxy:registry")}, begin: registryGone, end: registryBack},
+		{shape: shape{"registry-gone", []string{atRegistry}, 3 * second, 20 * second, claim("proxy:")}, begin: cut, end: restore},
+		// It keeps its schemas in Kafka, so it cannot start while there is no broker.
+		{shape: shape{"registry-killed", nil, 3 * second, 20 * second, fixed("proxy:registry", "broker")}, needs: "registry", begin: killRegistry, end: startRegistry},
 	}
 }
 
@@ -137,6 +139,8 @@ func dropAnswers(_ context.Context, r *run, f *active) error {
 
 func reset(_ context.Context, r *run, f *active) error { r.bed.proxies[f.Place].Break(); return nil }
 
+func cut(_ context.Context, r *run, f *active) error { r.bed.proxies[f.Place].Cut(); return nil }
+
 func restore(_ context.Context, r *run, f *active) error {
 	r.bed.proxies[f.Place].Restore()
 	return nil
@@ -177,22 +181,9 @@ func startBroker(ctx context.Context, r *run, _ *active) error {
 	return restart(ctx, r.bed.kafka)
 }
 
-func registryGone(_ context.Context, r *run, f *active) error {
-	if r.bed.registry != nil && f.random.IntN(2) == 0 {
-		f.note = "killed"
-		return r.bed.registry.Kill()
-	}
-	r.bed.proxies[atRegistry].Cut()
-	return nil
-}
+func killRegistry(_ context.Context, r *run, _ *active) error { return r.bed.registry.Kill() }
 
-func registryBack(ctx context.Context, r *run, f *active) error {
-	r.bed.proxies[atRegistry].Restore()
-	if f.note == "" {
-		return nil
-	}
-	return restart(ctx, r.bed.registry)
-}
+func startRegistry(ctx context.Context, r *run, _ *active) error { return restart(ctx, r.bed.registry) }
 
 // fillDisk lets the broker find no space. It may end by itself then, as Kafka does when its only log folder fails.
 func fillDisk(_ context.Context, r *run, _ *active) error { return r.bed.disk.Fill() }

@@ -61,7 +61,7 @@ func TestInit(t *testing.T) {
 	t.Cleanup(func() { p.Kill() })
 	wait := func() {
 		t.Helper()
-		if code, out := tool(t, program, "wait", "--config", page, "--now", "--timeout", "1m"); code != 0 {
+		if code, out := tool(t, program, "wait", "--config", page, "--now", "--timeout", "3m"); code != 0 {
 			t.Fatalf("wait: exit %d: %s\n%s", code, out, p.LogTail(20))
 		}
 	}
@@ -78,7 +78,7 @@ func TestInit(t *testing.T) {
 	if log := p.Log(); strings.Count(log, "op=u") != 10 || strings.Count(log, "op=d") != 1 {
 		t.Errorf("%d updates and %d deletes, want 10 and 1", strings.Count(log, "op=u"), strings.Count(log, "op=d"))
 	}
-	if err := p.Stop(20 * time.Second); err != nil {
+	if err := p.Stop(time.Minute); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
 }

@@ -27,9 +27,7 @@ func TestServers(t *testing.T) {
 			set[rest] = true
 		}
 	}
-	for skipped := range lines["skip"] {
-		fmt.Println("skipped:", skipped)
-	}
+	fmt.Println("skipped:", join(lines["skip"]))
 	for unmet := range lines["unmet"] {
 		fmt.Println("NOT MET:", unmet)
 	}

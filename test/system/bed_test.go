@@ -150,9 +150,13 @@ tables:
 %s`, m.Address(), b.broker, b.registry, more))
 }
 
-// eventually asks until the answer is true, or fails the test.
+// patience is the least that a test waits for what is to come by itself: a machine that does other work besides must not fail it.
+const patience = time.Minute
+
+// eventually asks until the answer is true, or fails the test. The limit is at least patience.
 func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
+	within = max(within, patience)
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if ok() {
 			return

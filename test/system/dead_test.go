@@ -54,7 +54,7 @@ func (b *verifyBed) done(args ...string) string {
 // applied waits until the target shows what the source does.
 func (b *verifyBed) applied() {
 	b.t.Helper()
-	if code, out, errs := b.run("wait", "--config", b.config, "--now", "--timeout", "1m"); code != 0 {
+	if code, out, errs := b.run("wait", "--config", b.config, "--now", "--timeout", size("1m", "20m")); code != 0 {
 		b.t.Fatalf("wait: exit %d\n%s%s", code, out, errs)
 	}
 }

@@ -228,8 +228,9 @@ func (f *fan) read(group string) {
 
 // undisturbed stops one group and makes another slow: the others still apply what is written, at once.
 func (f *fan) undisturbed(slow *proxy.Proxy) {
-	for _, g := range f.groups {
-		f.read(g.name)
+	for _, g := range f.groups { // what is written meanwhile does not count: while anybody writes a group is never at the log's end
+		f.config = g.config
+		f.applied()
 	}
 	stopped := f.groups[len(f.groups)-2]
 	if err := stopped.sink.Stop(20 * time.Second); err != nil {

@@ -364,12 +364,16 @@ func (b *filesBed) log() map[string]bool {
 	defer client.Close()
 	found := make(map[string]bool)
 	for {
-		ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(b.t.Context(), 10*time.Second) // a busy broker may take some until the first come
 		fetches := client.PollFetches(ctx)
 		cancel()
 		if fetches.NumRecords() == 0 {
-			return found
+			break
 		}
 		fetches.EachRecord(func(r *kgo.Record) { found[fmt.Sprint(r.Topic, " ", r.Partition, " ", r.Offset)] = true })
 	}
+	if len(found) == 0 {
+		b.t.Error("the log could not be read")
+	}
+	return found
 }

@@ -200,9 +200,10 @@ func (b *bed) says(p *rig.Process, within time.Duration, text string) {
 	eventually(b.t, within, p.Name+" says: "+text, func() bool { return strings.Contains(p.Log(), text) })
 }
 
-// ends waits for a process's end and returns its exit code.
+// ends waits for a process's end and returns its exit code. The limit is at least patience.
 func (b *bed) ends(p *rig.Process, within time.Duration) int {
 	b.t.Helper()
+	within = max(within, patience)
 	if _, ok := p.Wait(within); !ok {
 		b.t.Fatalf("%s did not end within %v\n%s", p.Name, within, p.LogTail(20))
 	}

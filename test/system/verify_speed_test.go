@@ -17,7 +17,7 @@ import (
 
 // speedRows is so many that what every run costs once (connecting, reading the checkpoint, waiting for the target: some tenths of a
 // second) is little beside the rows.
-const speedRows = 2_000_000
+const speedRows = 4_000_000
 
 // TestVerifySpeed holds verify's speed against that of mysqldump --single-transaction > /dev/null of the same table, in pairs, one right
 // after the other: by sums of the servers, and with every row hashed here. The ratio counts, for the machine's load swings; what each

@@ -98,7 +98,7 @@ func (b *verifyBed) twoShards() {
 	b.sink = b.start("shards", "sluice-sink-mysql", "", []string{"--config", b.config})
 }
 
-// write starts the writers, about so many changes a second of the shop, until the test ends.
+// write starts the writers, about so many changes a second of the shop, and others of shop.exact, until the test ends.
 func (b *verifyBed) write(perSecond int) {
 	t := b.t
 	b.writer = &rig.Writer{DB: b.source, Shop: b.shop, Connections: 4, PerSecond: perSecond, Seed: seed(t)}
@@ -109,7 +109,7 @@ func (b *verifyBed) write(perSecond int) {
 			t.Error(err)
 		}
 	})
-	writing.Go(func() { b.writeExact(ctx) }) // some 150 changes a second more
+	writing.Go(func() { b.writeExact(ctx) })
 	t.Cleanup(func() {
 		stop()
 		writing.Wait()
@@ -123,12 +123,14 @@ func (b *verifyBed) changes() int64 { return b.writer.Changes() + b.exact.Load()
 // firstWritten is the first row of shop.exact that the writer changes; differences are planted below.
 const firstWritten = 1001
 
-// writeExact changes rows: their values, their shard, and whether they are there. A few rows are changed all the time.
+// writeExact changes rows: their values, their shard, and whether they are there. A few rows are changed all the time. At full size most
+// changes are plain ones of many rows at once, so that there are a thousand a second beside verify on few cores.
 func (b *verifyBed) writeExact(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
 		id := firstWritten + i*7919%(b.rows-firstWritten)
 		for _, statement := range []string{
 			fmt.Sprintf("UPDATE shop.exact SET n = n + 1, owner = owner + 1 WHERE id IN (%d, %d)", id, firstWritten),
+			fmt.Sprintf("UPDATE shop.exact SET n = n + 1 WHERE id >= %d AND id %% 7 <> 3 ORDER BY id LIMIT %d", firstWritten+i*104729%(b.rows-firstWritten), size(1, 120)),
 			fmt.Sprintf("DELETE FROM shop.exact WHERE id = %d", id+1),
 			fmt.Sprintf("REPLACE INTO shop.exact VALUES (%d, 5, NULL, '', 0, 'x', NOW(6), %d)", id+2, i),
 		} {
@@ -269,7 +271,7 @@ const customerColumns = "id, email, name, city, credit, vip, born, created_at"
 func TestVerify(t *testing.T) {
 	b := newVerifyBed(t, size(3_000, 500_000), size(4_000, 1_500_000))
 	b.twoShards()
-	b.write(size(200, 1300)) // less than that many rows: see the rate in the log
+	b.write(size(200, 500)) // and those of writeExact: see the rate in the log
 	exec1(t, b.source, "UPDATE shop.exact SET note = NULL, ratio = 0 WHERE id < 1000")
 	if code, out, errs := b.run("wait", "--config", b.config, "--now", "--timeout", size("1m", "30m")); code != 0 || !strings.Contains(out, "is applied") {
 		t.Fatalf("wait: exit %d\n%s%s", code, out, errs)
@@ -286,7 +288,11 @@ func TestVerify(t *testing.T) {
 	began, before := time.Now(), b.changes()
 	report, found = b.verified(3, "verify")
 	took := time.Since(began).Seconds()
-	t.Logf("%d differences planted, %d found in %.1f s, %.0f rows changed a second meanwhile", len(want), len(found), took, float64(b.changes()-before)/took)
+	rate := float64(b.changes()-before) / took
+	t.Logf("%d differences planted, %d found in %.1f s, %.0f rows changed a second meanwhile", len(want), len(found), took, rate)
+	if full() && rate < 1000 {
+		t.Errorf("%.0f rows were changed a second meanwhile, want 1000", rate)
+	}
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Fatalf("what was planted is not what was found (-planted +found):\n%s", diff)
 	}

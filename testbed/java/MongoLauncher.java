@@ -1,8 +1,13 @@
 import de.bwaldvogel.mongo.MongoBackend;
 import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
+import de.bwaldvogel.mongo.backend.Index;
+import de.bwaldvogel.mongo.backend.IndexKey;
 import de.bwaldvogel.mongo.backend.h2.H2Backend;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
+import de.bwaldvogel.mongo.backend.memory.MemoryDatabase;
+import de.bwaldvogel.mongo.backend.memory.index.MemoryUniqueIndex;
+import de.bwaldvogel.mongo.bson.Document;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.nio.file.Files;
@@ -34,7 +39,7 @@ public class MongoLauncher {
     static final ReentrantReadWriteLock COMMANDS = new ReentrantReadWriteLock();
 
     public static void main(String[] args) throws Exception {
-        MongoBackend backend = new MemoryBackend();
+        MongoBackend backend = new Memory();
         if (!args[0].equals("memory")) {
             MVStore store = new MVStore.Builder().fileName(args[0]).open();
             store.setAutoCommitDelay(100);
@@ -65,5 +70,42 @@ public class MongoLauncher {
                 COMMANDS.readLock().unlock();
             }
         });
+    }
+
+    /** The server's own memory, but that it finds by _id as a mongod does. */
+    static class Memory extends MemoryBackend {
+        @Override
+        public MemoryDatabase openOrCreateDatabase(String name) {
+            return new MemoryDatabase(name, getCursorRegistry()) {
+                @Override
+                protected Index<Integer> openOrCreateUniqueIndex(String collection, String index, List<IndexKey> keys, boolean sparse) {
+                    return new ByID(index, keys, sparse);
+                }
+            };
+        }
+    }
+
+    /**
+     * An index that is used where the filter has other fields too: {_id: 7, version: {$lt: 9}}. The server's own is not, and looks at every
+     * document then. The filter as a whole is asked of the documents that are found.
+     */
+    static class ByID extends MemoryUniqueIndex {
+        ByID(String name, List<IndexKey> keys, boolean sparse) {
+            super(name, keys, sparse);
+        }
+
+        @Override
+        public synchronized boolean canHandle(Document filter) {
+            return super.canHandle(filter) || filter.containsKey("_id") && super.canHandle(id(filter));
+        }
+
+        @Override
+        public synchronized Iterable<Integer> getPositions(Document filter) {
+            return super.getPositions(super.canHandle(filter) ? filter : id(filter));
+        }
+
+        private static Document id(Document filter) {
+            return new Document("_id", filter.get("_id"));
+        }
     }
 }

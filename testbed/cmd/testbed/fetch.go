@@ -11,7 +11,7 @@ import (
 // fetch goes on after a server that can not be had, and fails at the end.
 func fetch(ctx context.Context, names []string) error {
 	if len(names) == 0 {
-		names = testbed.Names()
+		names = testbed.Default()
 	}
 	var failures []error
 	for _, name := range names {

@@ -17,7 +17,7 @@ import (
 
 const usage = `testbed fetches real servers into a cache folder and starts them on loopback.
 
-  testbed fetch [NAME...]   fetch into the cache, all when none is named
+  testbed fetch [NAME...]   fetch into the cache; all that tests start when none is named
   testbed start NAME        start one and run it until ^C
   testbed cache             print the cache folder
 

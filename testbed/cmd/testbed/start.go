@@ -97,6 +97,8 @@ func startNamed(ctx context.Context, name string) (server stopper, address strin
 		return nil, "", errors.New("libfaketime is a library and no server; a MySQL started with a movable clock loads it")
 	case "connect":
 		return nil, "", errors.New("connect is nothing without a broker and a registry; go test ./test/parity runs it")
+	case "debezium-mysql", "maxwell":
+		return nil, "", fmt.Errorf("%s is nothing without a MySQL and a broker; SLUICE_FULL=1 go test ./test/bench/peer runs it", name)
 	case "tlc":
 		return nil, "", errors.New("tlc is a program and no server; go test ./test/model runs it")
 	}
