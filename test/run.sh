@@ -20,9 +20,13 @@ export SLUICE_MET=$work/met
 : >"$SLUICE_MET"
 
 failed=0
-# said LOG: of each failed test, what it said itself, without the logs of the processes that it ran.
+# said LOG: of each failed test, what it said itself, without the logs of the processes that it ran; of a run that did not end in time, which
+# tests were running, and where in their code.
 said() {
-	awk '/^=== RUN +[^ \/]+$/ { n = 0 }
+	awk '/^panic: test timed out/ { late = 8; ended = 1 }
+		late-- > 0 { print }
+		ended && /^\t.*_test\.go:[0-9]+/ && where++ < 40 { print }
+		/^=== RUN +[^ \/]+$/ { n = 0 }
 		/^ +[a-z0-9_]+\.go:[0-9]+: / { left = 8 }
 		/^(=== |--- |time=)/ { left = 0 }
 		left-- > 0 && n < 60 { line[n++] = substr($0, 1, 400) }

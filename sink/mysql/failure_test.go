@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,8 +20,9 @@ import (
 )
 
 // killConnections kills what the sink has open on the server, again and again, until the context ends.
-func killConnections(ctx context.Context, p *place, r *rand.Rand) (killed int) {
+func killConnections(ctx context.Context, p *place, r *rand.Rand, f *fight) (killed int) {
 	for ctx.Err() == nil {
+		done := f.done.Load()
 		ids, err := openConnections(ctx, p)
 		if err != nil && ctx.Err() == nil {
 			p.t.Errorf("list the connections: %v", err)
@@ -34,6 +36,7 @@ func killConnections(ctx context.Context, p *place, r *rand.Rand) (killed int) {
 			}
 		}
 		time.Sleep(time.Duration(r.IntN(15)) * time.Millisecond)
+		f.pause(ctx, done)
 	}
 	return killed
 }
@@ -113,21 +116,21 @@ func killedConnectionsAndRivals(t *testing.T, p *place, changes int) []string {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var killer, wg sync.WaitGroup
+	f := new(fight)
 	killed := 0
-	killer.Go(func() { killed = killConnections(ctx, p, rand.New(rand.NewPCG(n, 4))) })
-	lost := new(counter)
+	killer.Go(func() { killed = killConnections(ctx, p, rand.New(rand.NewPCG(n, 4)), f) })
 	for rival := range 2 {
 		tg := p.opened()
 		for at := range s.logs {
-			wg.Go(func() { rivalOwner(t, s, tg, at, rand.New(rand.NewPCG(n, uint64(10*rival+at))), lost) })
+			wg.Go(func() { rivalOwner(t, s, tg, at, rand.New(rand.NewPCG(n, uint64(10*rival+at))), f) })
 		}
 	}
 	wg.Wait()
 	cancel()
 	killer.Wait()
-	t.Logf("%d connections killed, ownership lost %d times", killed, lost.n)
-	if killed == 0 || lost.n == 0 {
-		t.Errorf("%d connections killed, ownership lost %d times: nothing was tried", killed, lost.n)
+	t.Logf("%d connections killed, ownership lost %d times", killed, f.lost.Load())
+	if killed == 0 || f.lost.Load() == 0 {
+		t.Errorf("%d connections killed, ownership lost %d times: nothing was tried", killed, f.lost.Load())
 	}
 	var got []string
 	for i := range want {
@@ -139,29 +142,38 @@ func killedConnectionsAndRivals(t *testing.T, p *place, changes int) []string {
 	return s.lines(60)
 }
 
-type counter struct {
-	mu sync.Mutex
-	n  int
+// fight is what happens while two owners take the partitions from each other.
+type fight struct{ done, lost atomic.Int64 }
+
+// pause waits until a batch was done since a round before, for a quarter of a second at most: where connections never live for as long as a batch takes on
+// a busy machine, nothing would ever be done.
+func (f *fight) pause(ctx context.Context, since int64) {
+	for end := time.Now().Add(250 * time.Millisecond); ctx.Err() == nil && f.done.Load() == since && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
-func (c *counter) add() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n++
-}
-
-// rivalOwner applies the partition to its end, assigning it anew whenever it is lost.
-func rivalOwner(t *testing.T, s *teller, tg *target.Target, at int, r *rand.Rand, lost *counter) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+// rivalOwner applies the partition to its end, assigning it anew whenever it is lost. The more often it is lost with nothing done, the longer
+// it leaves it to the other.
+func rivalOwner(t *testing.T, s *teller, tg *target.Target, at int, r *rand.Rand, f *fight) {
+	ctx, cancel := context.WithTimeout(t.Context(), deliverTimeout)
 	defer cancel()
 	var next, epoch int64 = -1, 0
+	inRow, last := 0, error(nil)
 	for end := int64(len(s.logs[at])); next < end; {
+		if ctx.Err() != nil {
+			t.Errorf("partition %d is at %d of %d after %v; the last error: %v", at, next, end, deliverTimeout, last)
+			return
+		}
 		if epoch == 0 {
 			n, e, found, err := tg.Assign(ctx, group, s.identity(at))
 			if err != nil {
 				if change.SeverityOf(err) != change.Retry {
 					t.Errorf("assign: %s", change.Explain(err))
 					return
+				}
+				if ctx.Err() == nil {
+					last = err
 				}
 				continue
 			}
@@ -174,14 +186,18 @@ func rivalOwner(t *testing.T, s *teller, tg *target.Target, at int, r *rand.Rand
 		var gone *sink.OwnershipLost
 		switch err := tg.Apply(ctx, b); {
 		case err == nil:
-			next = b.Next
+			next, inRow = b.Next, 0
+			f.done.Add(1)
 		case errors.As(err, &gone):
-			lost.add()
+			f.lost.Add(1)
 			epoch = 0
-			time.Sleep(time.Duration(r.IntN(60)) * time.Millisecond)
+			time.Sleep(time.Duration(r.IntN(60<<min(inRow, 5))) * time.Millisecond)
+			inRow++
 		case change.SeverityOf(err) != change.Retry:
 			t.Errorf("apply: %s", change.Explain(err))
 			return
+		case ctx.Err() == nil:
+			last = err
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,41 +17,52 @@ import (
 )
 
 // killConnections kills what the sink has open on the server, again and again, until the context ends.
-func killConnections(ctx context.Context, p *place, r *rand.Rand) (killed int) {
+func killConnections(ctx context.Context, p *place, r *rand.Rand, f *fight) (killed int) {
 	for ctx.Err() == nil {
+		done := f.done.Load()
 		rows, err := p.conn.Exec(ctx, fmt.Sprintf("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='sluice' AND random()<%f", 0.3)).ReadAll()
 		if err != nil {
 			return killed
 		}
 		killed += len(rows[0].Rows)
 		time.Sleep(time.Duration(r.IntN(25)) * time.Millisecond)
+		f.pause(ctx, done)
 	}
 	return killed
 }
 
-type counter struct {
-	mu sync.Mutex
-	n  int
+// fight is what happens while two owners take the partitions from each other.
+type fight struct{ done, lost atomic.Int64 }
+
+// pause waits until a batch was done since a round before, for a quarter of a second at most: where connections never live for as long as a batch takes on
+// a busy machine, nothing would ever be done.
+func (f *fight) pause(ctx context.Context, since int64) {
+	for end := time.Now().Add(250 * time.Millisecond); ctx.Err() == nil && f.done.Load() == since && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
-func (c *counter) add() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n++
-}
-
-// rivalOwner applies the partition to its end, assigning it anew whenever it is lost.
-func rivalOwner(t *testing.T, s *teller, tg *target.Target, at int, r *rand.Rand, lost *counter) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+// rivalOwner applies the partition to its end, assigning it anew whenever it is lost. The more often it is lost with nothing done, the longer
+// it leaves it to the other.
+func rivalOwner(t *testing.T, s *teller, tg *target.Target, at int, r *rand.Rand, f *fight) {
+	ctx, cancel := context.WithTimeout(t.Context(), deliverTimeout)
 	defer cancel()
 	var next, epoch int64 = -1, 0
+	inRow, last := 0, error(nil)
 	for end := int64(len(s.logs[at])); next < end; {
+		if ctx.Err() != nil {
+			t.Errorf("partition %d is at %d of %d after %v; the last error: %v", at, next, end, deliverTimeout, last)
+			return
+		}
 		if epoch == 0 {
 			n, e, found, err := tg.Assign(ctx, group, s.identity(at))
 			if err != nil {
 				if change.SeverityOf(err) != change.Retry {
 					t.Errorf("assign: %s", change.Explain(err))
 					return
+				}
+				if ctx.Err() == nil {
+					last = err
 				}
 				continue
 			}
@@ -63,14 +75,18 @@ func rivalOwner(t *testing.T, s *teller, tg *target.Target, at int, r *rand.Rand
 		var gone *sink.OwnershipLost
 		switch err := tg.Apply(ctx, b); {
 		case err == nil:
-			next = b.Next
+			next, inRow = b.Next, 0
+			f.done.Add(1)
 		case errors.As(err, &gone):
-			lost.add()
+			f.lost.Add(1)
 			epoch = 0
-			time.Sleep(time.Duration(r.IntN(60)) * time.Millisecond)
+			time.Sleep(time.Duration(r.IntN(60<<min(inRow, 5))) * time.Millisecond)
+			inRow++
 		case change.SeverityOf(err) != change.Retry:
 			t.Errorf("apply: %s", change.Explain(err))
 			return
+		case ctx.Err() == nil:
+			last = err
 		}
 	}
 }
@@ -86,20 +102,20 @@ func TestKilledConnectionsAndRivals(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var killer, wg sync.WaitGroup
+	f := new(fight)
 	killer.Go(func() {
-		t.Logf("%d connections killed", killConnections(ctx, placeOn(t, running), rand.New(rand.NewPCG(n, 4))))
+		t.Logf("%d connections killed", killConnections(ctx, placeOn(t, running), rand.New(rand.NewPCG(n, 4)), f))
 	})
-	lost := new(counter)
 	for rival := range 2 {
 		tg := p.opened()
 		for at := range s.logs {
-			wg.Go(func() { rivalOwner(t, s, tg, at, rand.New(rand.NewPCG(n, uint64(10*rival+at))), lost) })
+			wg.Go(func() { rivalOwner(t, s, tg, at, rand.New(rand.NewPCG(n, uint64(10*rival+at))), f) })
 		}
 	}
 	wg.Wait()
 	cancel()
 	killer.Wait()
-	t.Logf("ownership lost %d times", lost.n)
+	t.Logf("ownership lost %d times", f.lost.Load())
 	same(t, p.query(allUsers), texts(want))
 	noDebts(t, p.opened())
 }
@@ -123,7 +139,7 @@ func TestServerCrashes(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for at := range log.logs {
-		wg.Go(func() { rivalOwner(t, log, tg, at, rand.New(rand.NewPCG(1, uint64(at))), new(counter)) })
+		wg.Go(func() { rivalOwner(t, log, tg, at, rand.New(rand.NewPCG(1, uint64(at))), new(fight)) })
 	}
 	for i := range 4 {
 		time.Sleep(200 * time.Millisecond)

@@ -100,6 +100,9 @@ func (s *teller) identity(p int) sink.Partition {
 	return sink.Partition{Source: source, Topic: source + "." + s.table.String(), TopicID: [16]byte{9}, Count: int32(len(s.logs)), Partition: int32(p)}
 }
 
+// deliverTimeout bounds what takes seconds: a machine that others share may stand still for minutes.
+const deliverTimeout = 10 * time.Minute
+
 // deliver applies all partitions at once, each in batches of up to batchMax changes.
 func (s *teller) deliver(t testing.TB, tg *target.Target, batchMax int) {
 	t.Helper()
@@ -115,7 +118,7 @@ func (s *teller) deliver(t testing.TB, tg *target.Target, batchMax int) {
 }
 
 func (s *teller) deliverPartition(tg *target.Target, p, batchMax int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), deliverTimeout)
 	defer cancel()
 	next, epoch, found, err := tg.Assign(ctx, group, s.identity(p))
 	if err != nil {
@@ -129,7 +132,7 @@ func (s *teller) deliverPartition(tg *target.Target, p, batchMax int) error {
 		switch err := tg.Apply(ctx, b); {
 		case err == nil:
 			next = b.Next
-		case change.SeverityOf(err) != change.Retry:
+		case change.SeverityOf(err) != change.Retry || ctx.Err() != nil:
 			return err
 		}
 	}
