@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -177,7 +178,7 @@ func (s *shard) apply(ctx context.Context, x *transfer, w *work, move bool) erro
 			x.ownership.positions[s.index] = unknownPosition
 			return &sink.OwnershipLost{Partition: x.batch.Partition, Shard: s.config.Name, Epoch: x.batch.Epoch, Err: err}
 		case contended(err) && try < contentionTriesMax && ctx.Err() == nil:
-			time.Sleep(contentionPause << try)
+			time.Sleep(rand.N(contentionPause << (try + 1))) // two that met would otherwise meet again
 			continue
 		}
 		x.ownership.positions[s.index] = unknownPosition // the commit may have come through

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -92,7 +93,7 @@ func (t *Target) applyTries(ctx context.Context, x *transfer, o *ownership) erro
 			way = slow
 			continue
 		case contended(err) && try < contentionTriesMax && ctx.Err() == nil:
-			time.Sleep(contentionPause << try)
+			time.Sleep(rand.N(contentionPause << (try + 1))) // two that met would otherwise meet again
 			continue
 		}
 		o.next = unknownNext // the commit may have come through
