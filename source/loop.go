@@ -344,6 +344,7 @@ func (l *loop) commit(ctx context.Context) error {
 		return err
 	}
 	fault.Point("source/after-commit")
+	l.arena.reuse()
 	l.dirty, l.committed = false, time.Now()
 	l.commitTook = l.committed.Sub(began)
 	l.stats.committed(l.position, l.version)
@@ -406,18 +407,33 @@ func (l *loop) call(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
-// arena hands out the memory of records. A record's bytes must stay until its transaction is committed; blocks are
-// given to the garbage collector then, never reused, for the client may still hold one after an error.
-type arena struct{ block []byte }
+// arena hands out the memory of one Kafka transaction's records, and takes it back when that is committed: the client is done with a record
+// when it was acknowledged. After an error it may not be, but then the session ends, and the arena with it.
+type arena struct {
+	block []byte   // what is handed out of now
+	used  [][]byte // those before it in this transaction
+	free  [][]byte
+}
 
 const arenaBlock = 256 << 10
 
 // room returns a slice to append to: what is appended is the caller's, and keep must be told of it.
 func (a *arena) room() []byte {
 	if cap(a.block)-len(a.block) < arenaBlock/8 {
-		a.block = make([]byte, 0, arenaBlock)
+		a.next()
 	}
 	return a.block[len(a.block):]
+}
+
+func (a *arena) next() {
+	if a.block != nil {
+		a.used = append(a.used, a.block)
+	}
+	if last := len(a.free) - 1; last >= 0 {
+		a.block, a.free = a.free[last], a.free[:last]
+	} else {
+		a.block = make([]byte, 0, arenaBlock)
+	}
 }
 
 // keep takes note of what was appended to the slice of room and returns it, closed against further appends.
@@ -426,4 +442,16 @@ func (a *arena) keep(b []byte) []byte {
 		a.block = a.block[:len(a.block)+len(b)]
 	}
 	return b[:len(b):len(b)]
+}
+
+// reuse takes all of it back. What this transaction had no need of is let go, so that an idle source holds little.
+func (a *arena) reuse() {
+	clear(a.free)
+	a.free = append(a.free[:0], a.used...)
+	clear(a.used)
+	a.used = a.used[:0]
+	for i := range a.free {
+		a.free[i] = a.free[i][:0]
+	}
+	a.block = a.block[:0]
 }

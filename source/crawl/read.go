@@ -3,7 +3,11 @@ package crawl
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,83 +69,130 @@ func (q *selection) text(locking bool) (statement string, extra []int) {
 	return b.String(), extra
 }
 
-// read runs the SELECT and encodes its rows until the budget is full. A first row is always taken.
+// read runs the SELECT and encodes its rows until the budget is full. A first row is always taken. It reads from the driver itself: through
+// database/sql each value costs as much again as its encoding.
 func (s *session) read(ctx context.Context, q *selection) (*chunkRows, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	statement, extra := q.text(s.locking)
 	start := time.Now()
-	rows, err := s.conn.QueryContext(ctx, statement)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	r := newRowReader(q, extra)
-	for rows.Next() {
-		if r.out.bytes >= q.budget {
-			r.out.cut = true
-			break
+	drained := true
+	var broken error // the encoder's, which is not the connection's
+	err := s.conn.Raw(func(connection any) error {
+		rows, err := connection.(driver.QueryerContext).QueryContext(ctx, statement, nil)
+		if err != nil {
+			return err
 		}
-		if err := r.take(rows); err != nil {
-			return nil, err
+		if broken, err = r.all(rows); err == nil && broken == nil && r.out.cut {
+			drained, err = r.drain(rows)
 		}
-	}
-	if r.out.cut && !r.drain(rows) {
-		cancel() // closes the connection: the server stops sending
-		rows.Close()
+		if !drained {
+			cancel() // the server stops sending
+			rows.Close()
+			return driver.ErrBadConn // closes the connection
+		}
+		return errors.Join(err, rows.Close())
+	})
+	switch {
+	case broken != nil:
+		return nil, broken
+	case !drained:
 		s.close()
 		return nil, &tooWideError{rows: r.out.seen}
-	}
-	if err := rows.Err(); err != nil {
+	case err != nil:
 		return nil, err
 	}
 	r.out.took = time.Since(start)
 	return r.finish()
 }
 
-// rowReader scans and encodes rows. Keys and values lie in one buffer that grows, so their places are noted
-// and made slices at the end.
+// rowReader encodes rows. Keys and values lie in one buffer that grows, so their places are noted and made slices at the end.
 type rowReader struct {
-	q     *selection
-	extra []int
-	raw   []sql.RawBytes
-	into  []any
-	row   avro.Row
-	event avro.Event
-	block avro.SourceBlock
+	q       *selection
+	extra   []int
+	fields  []driver.Value // as the driver gives them; they hold until the next row
+	numbers []byte         // the texts of those that the driver has made numbers
+	raw     [][]byte       // the texts of all
+	row     avro.Row       // raw without the bound's own
+	event   avro.Event
+	block   avro.SourceBlock
 
 	buffer []byte
 	ends   []int    // of key, value, key, value ... in buffer
-	last   [][]byte // texts of the last row's bound; the driver overwrites raw with each row
+	last   [][]byte // texts of the last row's bound
 	out    chunkRows
 }
 
 func newRowReader(q *selection, extra []int) *rowReader {
 	columns := len(q.shape.table.Columns)
+	raw := make([][]byte, columns+len(extra))
 	r := &rowReader{
-		q: q, extra: extra,
-		raw:  make([]sql.RawBytes, columns+len(extra)),
-		row:  avro.Row{Text: make([][]byte, columns)},
+		q: q, extra: extra, fields: make([]driver.Value, len(raw)), raw: raw,
+		row:  avro.Row{Text: raw[:columns:columns]},
 		last: make([][]byte, len(q.shape.columns)),
 
 		buffer: make([]byte, 0, q.expect),
-	}
-	for i := range r.raw {
-		r.into = append(r.into, &r.raw[i])
+		ends:   make([]int, 0, 2*q.limit),
+		out:    chunkRows{rows: make([]merge.Row, 0, q.limit)},
 	}
 	r.block.Set(&q.source)
-	r.event = avro.Event{Op: change.Read, Block: &r.block, TsMs: q.millis}
+	r.event = avro.Event{Op: change.Read, After: r.row, Block: &r.block, TsMs: q.millis}
 	return r
 }
 
-// take encodes the row that rows stands on.
-func (r *rowReader) take(rows *sql.Rows) error {
-	if err := rows.Scan(r.into...); err != nil {
-		return err
+// all takes rows until they end or the budget is full, and returns its own errors apart from the driver's.
+func (r *rowReader) all(rows driver.Rows) (broken, err error) {
+	if n := len(rows.Columns()); n != len(r.fields) {
+		return fmt.Errorf("the SELECT has %d columns, %d are wanted", n, len(r.fields)), nil
 	}
-	for i := range r.row.Text {
-		r.row.Text[i] = r.raw[i]
+	for {
+		switch err := rows.Next(r.fields); {
+		case errors.Is(err, io.EOF):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		if err := r.texts(); err != nil {
+			return err, nil
+		}
+		if r.out.cut = r.out.bytes >= r.q.budget; r.out.cut {
+			return nil, nil
+		}
+		if err := r.take(); err != nil {
+			return err, nil
+		}
 	}
+}
+
+// texts makes texts of what the driver gave: numbers it reads, which is undone.
+func (r *rowReader) texts() error {
+	r.numbers = r.numbers[:0]
+	for i, field := range r.fields {
+		start := len(r.numbers)
+		switch v := field.(type) {
+		case nil:
+			r.raw[i] = nil
+			continue
+		case []byte:
+			r.raw[i] = v
+			continue
+		case int64:
+			r.numbers = strconv.AppendInt(r.numbers, v, 10)
+		case uint64:
+			r.numbers = strconv.AppendUint(r.numbers, v, 10)
+		case float64:
+			r.numbers = strconv.AppendFloat(r.numbers, v, 'g', -1, 64)
+		default:
+			return fmt.Errorf("the driver read %T, which nobody has asked for", field)
+		}
+		r.raw[i] = r.numbers[start:] // stays as it is when numbers moves
+	}
+	return nil
+}
+
+// take encodes the row.
+func (r *rowReader) take() error {
 	r.out.seen++
 	for i, c := range r.q.shape.columns {
 		r.last[i] = append(r.last[i][:0], r.raw[c]...)
@@ -158,7 +209,6 @@ func (r *rowReader) take(rows *sql.Rows) error {
 		return err
 	}
 	key := len(r.buffer)
-	r.event.After = r.row
 	if r.buffer, err = r.q.encoder.AppendValue(r.buffer, &r.event); err != nil {
 		return err
 	}
@@ -168,20 +218,23 @@ func (r *rowReader) take(rows *sql.Rows) error {
 	return nil
 }
 
-// drain reads the rows after the budget away, up to as much again; it returns false when there are more.
-func (r *rowReader) drain(rows *sql.Rows) bool {
+// drain reads the rows after the budget away, up to as much again, the one at hand included; it returns false when there are more.
+func (r *rowReader) drain(rows driver.Rows) (all bool, err error) {
 	for wasted := int64(0); ; {
-		if rows.Scan(r.into...) != nil {
-			return true // rows.Err knows more
-		}
-		for i := range r.raw {
-			wasted += int64(len(r.raw[i]))
+		for _, text := range r.raw {
+			wasted += int64(len(text))
 		}
 		if wasted > r.q.budget {
-			return false
+			return false, nil
 		}
-		if !rows.Next() {
-			return true
+		switch err := rows.Next(r.fields); {
+		case errors.Is(err, io.EOF):
+			return true, nil
+		case err != nil:
+			return true, err
+		}
+		if err := r.texts(); err != nil {
+			return true, err
 		}
 	}
 }

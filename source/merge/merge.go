@@ -95,13 +95,13 @@ type chunk struct {
 
 	// From Read on.
 	high   change.Position
-	rows   []Row            // struck ones are zero
-	index  map[string]int32 // key to row, struck ones are gone
+	rows   []Row // struck ones are zero
+	index  index
 	struck int
 	bytes  int64
 }
 
-// entryBytes is what a remembered key or a waiting row takes beside its own bytes: a map entry and headers.
+// entryBytes is what a remembered key or a waiting row takes beside its own bytes: its place in a map or an index, and headers.
 const entryBytes = 96
 
 // New returns an empty Merger.
@@ -245,11 +245,10 @@ func (m *Merger) Waiting() int { return len(m.waiting) }
 
 // strike drops the row of that key from a waiting chunk.
 func (m *Merger) strike(c *chunk, key []byte) {
-	at, ok := c.index[string(key)]
-	if !ok {
+	at := c.index.find(c.rows, key)
+	if at < 0 {
 		return
 	}
-	delete(c.index, string(key))
 	freed := rowBytes(&c.rows[at])
 	c.rows[at] = Row{}
 	c.struck++
@@ -284,18 +283,15 @@ func (m *Merger) forget(c *chunk) {
 
 // fill takes the rows that the window did not see carried.
 func (c *chunk) fill(rows []Row, t *table) error {
-	c.index = make(map[string]int32, len(rows))
+	c.index = newIndex(len(rows))
 	for i := range rows {
-		key := string(rows[i].Key)
-		if _, twice := c.index[key]; twice {
+		if !c.index.add(rows, i) {
 			return ErrDuplicate
 		}
-		c.index[key] = int32(i)
 	}
 	c.rows = rows
 	for i := range rows {
-		if t.touched[string(rows[i].Key)] >= c.id {
-			delete(c.index, string(rows[i].Key))
+		if len(t.touched) > 0 && t.touched[string(rows[i].Key)] >= c.id {
 			rows[i] = Row{}
 			c.struck++
 			continue
@@ -307,10 +303,10 @@ func (c *chunk) fill(rows []Row, t *table) error {
 
 // left returns the rows that were not struck, in order.
 func (c *chunk) left() []Row {
-	return slices.DeleteFunc(c.rows, func(r Row) bool {
-		_, left := c.index[string(r.Key)]
-		return !left
-	})
+	if c.struck == 0 {
+		return c.rows
+	}
+	return slices.DeleteFunc(c.rows, func(r Row) bool { return r.Key == nil })
 }
 
-func rowBytes(r *Row) int64 { return int64(len(r.Key)*2+len(r.Value)) + entryBytes }
+func rowBytes(r *Row) int64 { return int64(len(r.Key)+len(r.Value)) + entryBytes }

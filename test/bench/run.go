@@ -68,6 +68,9 @@ func Run(ctx context.Context, s Settings, progress, full, short io.Writer) (err 
 	if r.bed, err = newBed(ctx, &s, r.note); err != nil {
 		return fmt.Errorf("start the servers: %w", err)
 	}
+	if err := r.warm(ctx); err != nil {
+		return errors.Join(err, r.bed.close())
+	}
 	failed := r.all(ctx)
 	stop := r.bed.close()
 	r.report.header = append(r.report.header, fmt.Sprintf("It took %s.", time.Since(r.began).Round(time.Second)))

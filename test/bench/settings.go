@@ -63,11 +63,11 @@ func (s *Settings) sized(quick, full int) int {
 }
 
 // The sizes. A quick run's are such that the slowest peer needs some ten seconds.
-func (s *Settings) backlogRows() int { return s.sized(200_000, 2_000_000) }
-func (s *Settings) crawlRows() int   { return s.sized(400_000, 2_000_000) }
-func (s *Settings) mysqlRows() int   { return s.sized(200_000, 2_000_000) }
-func (s *Settings) searchRows() int  { return s.sized(100_000, 2_000_000) }
-func (s *Settings) killRows() int    { return max(s.sized(600_000, 2_000_000), killRowsMin) }
+func (s *Settings) backlogRows() int { return s.sized(120_000, 2_000_000) }
+func (s *Settings) crawlRows() int   { return s.sized(250_000, 2_000_000) }
+func (s *Settings) mysqlRows() int   { return s.sized(150_000, 2_000_000) }
+func (s *Settings) searchRows() int  { return s.sized(60_000, 2_000_000) }
+func (s *Settings) killRows() int    { return max(s.sized(300_000, 2_000_000), killRowsMin) }
 
 // killRowsMin is the least in which a process can be met three times on its way.
 const killRowsMin = 300_000
@@ -75,7 +75,7 @@ const killRowsMin = 300_000
 // largeBytes is the size of the large transaction.
 func (s *Settings) largeBytes() int64 {
 	if s.Quick || s.Rows > 0 {
-		return 1 << 30
+		return 512 << 20
 	}
 	return 10 << 30
 }
