@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +28,8 @@ type Stats struct {
 	ahead     prometheus.Gauge
 	stops     prometheus.Gauge
 
-	health serve.Health
+	health    serve.Health
+	eventsAll atomic.Int64 // of all tables
 
 	mu     sync.Mutex // guards the following
 	report Report
@@ -113,7 +115,7 @@ func (s *Stats) Report() Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.report
-	r.Commits = s.done
+	r.Commits, r.Events = s.done, s.eventsAll.Load()
 	for _, t := range s.stop {
 		r.Stopped = append(r.Stopped, t)
 	}
@@ -177,20 +179,27 @@ func (s *Stats) commits() int64 {
 	return s.done
 }
 
+// counters are a table's own of Stats.events: to look one up by its labels costs more than the row's encoding.
+type counters struct{ create, update, delete prometheus.Counter }
+
+func (c *counters) of(op change.Op) *prometheus.Counter {
+	switch op {
+	case change.Create:
+		return &c.create
+	case change.Update:
+		return &c.update
+	}
+	return &c.delete
+}
+
 // published counts a change event of the table.
 func (s *Stats) published(t *table, op change.Op) {
-	c := t.published[op]
-	if c == nil {
-		c = s.events.WithLabelValues(t.name.String(), op.String())
-		if t.published == nil {
-			t.published = make(map[change.Op]prometheus.Counter)
-		}
-		t.published[op] = c
+	c := t.published.of(op)
+	if *c == nil {
+		*c = s.events.WithLabelValues(t.name.String(), op.String())
 	}
-	c.Inc()
-	s.mu.Lock()
-	s.report.Events++
-	s.mu.Unlock()
+	(*c).Inc()
+	s.eventsAll.Add(1)
 }
 
 func (s *Stats) crawled(t change.TableName, rows, struck int) {

@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql/rowimage"
@@ -34,7 +32,7 @@ type table struct {
 
 	doubts crawl.Doubts // while there are any, events say that their before image may be wrong
 
-	published map[change.Op]prometheus.Counter // its own of Stats.events: to look one up by its labels costs more than the row's encoding
+	published counters
 
 	event  avro.Event // reused from row to row
 	block  avro.SourceBlock

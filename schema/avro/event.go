@@ -33,8 +33,14 @@ type Source struct {
 	Query            string
 }
 
-// SourceBlock is a Source encoded once for many rows; only the row index is written anew. The zero value must be Set.
-type SourceBlock struct{ prefix, suffix []byte }
+// SourceBlock is a Source encoded once for many rows; only the row index is written anew. The zero value must be Set. An event's times
+// are kept beside it, for they too are the same for many rows.
+type SourceBlock struct {
+	prefix, suffix []byte
+
+	times []byte
+	tsMs  int64 // of times
+}
 
 // Set encodes s; it must be called again when a field other than Row changes. It reuses the block's memory.
 func (b *SourceBlock) Set(s *Source) {
@@ -138,7 +144,18 @@ func (ev *Event) appendTransaction(dst []byte) []byte {
 }
 
 func (ev *Event) appendTimes(dst []byte) []byte {
-	dst = appendLong(append(dst, branch1), ev.TsMs)
-	dst = appendLong(append(dst, branch1), ev.TsMs*1_000)
-	return appendLong(append(dst, branch1), ev.TsMs*1_000_000)
+	b := ev.Block
+	if b == nil {
+		return appendTimes(dst, ev.TsMs)
+	}
+	if b.times == nil || b.tsMs != ev.TsMs {
+		b.times, b.tsMs = appendTimes(b.times[:0], ev.TsMs), ev.TsMs
+	}
+	return append(dst, b.times...)
+}
+
+func appendTimes(dst []byte, tsMs int64) []byte {
+	dst = appendLong(append(dst, branch1), tsMs)
+	dst = appendLong(append(dst, branch1), tsMs*1_000)
+	return appendLong(append(dst, branch1), tsMs*1_000_000)
 }
