@@ -15,7 +15,7 @@ const maxTopicName = 249
 // maxPrefix leaves room for a database and a table that are shortened to their hashes.
 const maxPrefix = 64
 
-// ValidatePrefix checks a source's name, which is the prefix of its topics and its transactional id. It holds no
+// ValidatePrefix checks a source's name, which is the prefix of its topics and of its transactional ids. It holds no
 // dot: with one, the topics of two sources could have the same name (a.b + checkpoint, a + table b.checkpoint).
 func ValidatePrefix(prefix string) error {
 	if prefix == "" || len(prefix) > maxPrefix {

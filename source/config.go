@@ -18,7 +18,7 @@ import (
 
 // Config is source.yaml.
 type Config struct {
-	// Name is the topic prefix, the transactional id and the checkpoint's name: one name, one source. Changed, it
+	// Name is the topic prefix, the transactional ids' and the checkpoint's name: one name, one source. Changed, it
 	// is a new source that crawls everything into new topics.
 	Name string `yaml:"name"`
 

@@ -14,7 +14,7 @@ package fault
 // Names are all points in the code, and no others: a test of the whole system walks through them. A point that is not
 // listed panics in a build with the tag, and so does a SLUICE_FAULT that names none.
 var Names = []string{
-	"publish/after-fence",   // the transactional id is ours, the checkpoint not read yet
+	"publish/after-fence",   // a transactional id is ours, the next is not or the checkpoint is not read yet
 	"publish/before-begin",  // before the first record of a transaction
 	"publish/after-add",     // a record is in the client's buffer
 	"publish/before-flush",  // rows are added, the checkpoint's records are not

@@ -16,7 +16,7 @@ import (
 // next: Retry, drop all memory and open again; Fatal with Fenced set, exit; Poison, a table has to be stopped
 // before the next try; Configuration, a person has to act.
 type Lost struct {
-	// Fenced: another source has taken the transactional id. It is not taken back: the process ends, and a
+	// Fenced: another source has taken a transactional id. It is not taken back: the process ends, and a
 	// supervisor's next start waits as a standby.
 	Fenced  bool
 	Problem *change.Problem
@@ -46,11 +46,11 @@ func (e *recordError) Unwrap() error { return e.err }
 var errEpochChanged = errors.New("the client changed its producer epoch inside the transaction")
 
 // lostBy explains the cause. open is how long the transaction had been open.
-func lostBy(cause error, step, id string, open, timeout time.Duration) *Lost {
+func lostBy(cause error, step, prefix string, lane int, open, timeout time.Duration) *Lost {
 	if known := (*Lost)(nil); errors.As(cause, &known) {
 		return known
 	}
-	where := fmt.Sprintf("transactional id %s, %s", id, step)
+	where := fmt.Sprintf("transactional id %s, %s", laneID(prefix, lane), step)
 	fenced := errors.Is(cause, kerr.ProducerFenced) || errors.Is(cause, kerr.InvalidProducerEpoch)
 	switch {
 	case fenced && open >= timeout:
@@ -76,7 +76,7 @@ func lostBy(cause error, step, id string, open, timeout time.Duration) *Lost {
 	var record *recordError
 	if errors.Is(cause, kerr.MessageTooLarge) && errors.As(cause, &record) {
 		// Coming back would meet the same row again: its table has to be stopped, or the topic mended, first.
-		table, _ := kafka.TableOf(id, record.topic)
+		table, _ := kafka.TableOf(prefix, record.topic)
 		return &Lost{Problem: &change.Problem{
 			Kind: change.Poison, Table: table, What: "a broker refuses a record for its size", Where: where, Err: cause,
 			Why:  "max.message.bytes of the topic, or message.max.bytes of the brokers, is below kafka.max_message_bytes",

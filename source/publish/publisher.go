@@ -86,7 +86,8 @@ type Record struct {
 // Publisher publishes for one source. See the package's comment for its life.
 type Publisher struct {
 	cfg    Config
-	client *kgo.Client
+	lanes  [lanes]lane
+	turn   int // the lane of the open transaction, or of the next
 	loaded *kafka.Checkpoint
 	topic  string // of the checkpoint
 
@@ -98,17 +99,11 @@ type Publisher struct {
 	failure atomic.Pointer[recordError]
 	lost    *Lost
 
-	ended    time.Time // when the last commit was answered
-	settling settling  // how long the next transaction's first request waits from there
-	met      bool      // the client knows the checkpoint's topic: see meet
-
 	// The transaction that is open.
 	open    bool
 	began   time.Time
 	watch   *time.Timer // ends ctx when the transaction is open for too long
 	overdue atomic.Bool // watch has struck
-	id      int64       // producer id and epoch at its beginning
-	epoch   int16
 	records int
 	bytes   int64
 	states  states
@@ -116,18 +111,22 @@ type Publisher struct {
 	promise func(*kgo.Record, error)
 }
 
-// Open takes the source's transactional id, which fences a predecessor and lets the broker end its transaction,
+// Open takes the source's transactional ids, which fences a predecessor and lets the broker end its transactions,
 // and then loads the checkpoint; it makes the checkpoint topic where there is none. ctx bounds Open only.
 func Open(ctx context.Context, cfg Config) (*Publisher, error) {
 	cfg.defaults()
 	if err := kafka.ValidatePrefix(cfg.Prefix); err != nil {
 		return nil, &change.Problem{Kind: change.Configuration, What: "the source's name cannot be used", Err: err}
 	}
-	client, err := kafka.NewClient(cfg.Kafka, append(cfg.clientOptions(), cfg.Options...)...)
-	if err != nil {
-		return nil, err
+	p := &Publisher{cfg: cfg, topic: kafka.CheckpointTopic(cfg.Prefix)}
+	for i := range p.lanes {
+		client, err := kafka.NewClient(cfg.Kafka, append(cfg.clientOptions(i), cfg.Options...)...)
+		if err != nil {
+			p.closeClients()
+			return nil, err
+		}
+		p.lanes[i] = lane{client: client, settling: settling{least: cfg.Settle, now: cfg.Settle}}
 	}
-	p := &Publisher{cfg: cfg, client: client, topic: kafka.CheckpointTopic(cfg.Prefix), settling: settling{least: cfg.Settle, now: cfg.Settle}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.promise = p.acknowledged
 	if err := p.start(ctx); err != nil {
@@ -137,8 +136,8 @@ func Open(ctx context.Context, cfg Config) (*Publisher, error) {
 	return p, nil
 }
 
-func (c *Config) clientOptions() []kgo.Opt {
-	id := c.Prefix
+func (c *Config) clientOptions(lane int) []kgo.Opt {
+	id := laneID(c.Prefix, lane)
 	if mutant.NoFence {
 		id += time.Now().String()
 	}
@@ -162,7 +161,7 @@ const batchOverhead = 32 << 10
 
 func (p *Publisher) start(ctx context.Context) error {
 	settings := p.cfg.Kafka.CheckpointSettings()
-	topic, err := kafka.EnsureTopic(ctx, kadm.NewClient(p.client), p.topic, settings)
+	topic, err := kafka.EnsureTopic(ctx, kadm.NewClient(p.Client()), p.topic, settings)
 	if err != nil {
 		return err
 	}
@@ -170,24 +169,24 @@ func (p *Publisher) start(ctx context.Context) error {
 		p.cfg.Log.Warn(note, "topic", p.topic)
 	}
 	if mutant.FenceLate {
-		p.loaded, err = kafka.LoadCheckpoint(ctx, p.client, p.cfg.Prefix, p.cfg.Notice)
+		p.loaded, err = kafka.LoadCheckpoint(ctx, p.Client(), p.cfg.Prefix, p.cfg.Notice)
 		return err
 	}
-	// The client takes the id lazily, with the first record. Until it is taken nobody is fenced, and what is read
-	// of the checkpoint may be overtaken by a predecessor's commit.
-	if p.id, p.epoch, err = p.client.ProducerID(ctx); err != nil {
-		return kafka.Explain(err, "take the transactional id", p.cfg.Prefix)
+	for i := range p.lanes {
+		if err := p.lanes[i].take(ctx, laneID(p.cfg.Prefix, i)); err != nil {
+			return err
+		}
+		fault.Point("publish/after-fence")
 	}
-	fault.Point("publish/after-fence")
-	p.loaded, err = kafka.LoadCheckpoint(ctx, p.client, p.cfg.Prefix, p.cfg.Notice)
+	p.loaded, err = kafka.LoadCheckpoint(ctx, p.Client(), p.cfg.Prefix, p.cfg.Notice)
 	return err
 }
 
 // Checkpoint returns the checkpoint as it was when the Publisher was opened.
 func (p *Publisher) Checkpoint() *kafka.Checkpoint { return p.loaded }
 
-// Client returns the publisher's client for administration and reading; nothing may be produced with it.
-func (p *Publisher) Client() *kgo.Client { return p.client }
+// Client returns one of the publisher's clients for administration and reading; nothing may be produced with it.
+func (p *Publisher) Client() *kgo.Client { return p.lanes[0].client }
 
 // Records returns how many rows' events the open transaction holds.
 func (p *Publisher) Records() int { return p.records }
@@ -204,14 +203,22 @@ func (p *Publisher) Age() time.Duration {
 	return time.Since(p.began)
 }
 
-// Close ends the client. A transaction that is open stays undecided until the next Open, or until the broker's
+// Close ends the clients. A transaction that is open stays undecided until the next Open, or until the broker's
 // transaction time-out aborts it. It may be called more than once, and while Add or Commit wait, which then return
 // *Lost.
 func (p *Publisher) Close() {
 	p.close.Do(func() {
 		p.cancel()
-		p.client.Close()
+		p.closeClients()
 	})
+}
+
+func (p *Publisher) closeClients() {
+	for i := range p.lanes {
+		if c := p.lanes[i].client; c != nil {
+			c.Close()
+		}
+	}
 }
 
 // fail makes the publisher lost.
@@ -220,7 +227,7 @@ func (p *Publisher) fail(cause error, step string) error {
 		if p.overdue.Load() {
 			cause = fmt.Errorf("%w (open for %v)", context.DeadlineExceeded, p.Age().Round(time.Millisecond))
 		}
-		p.lost = lostBy(cause, step, p.cfg.Prefix, p.Age(), p.cfg.TransactionTimeout)
+		p.lost = lostBy(cause, step, p.cfg.Prefix, p.turn, p.Age(), p.cfg.TransactionTimeout)
 		if p.watch != nil {
 			p.watch.Stop()
 		}

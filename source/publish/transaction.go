@@ -74,7 +74,7 @@ func (p *Publisher) Add(r Record) error {
 	}
 	rec := p.slab.record(&r)
 	rec.Timestamp = p.began // the topic has LogAppendTime: this spares the client a look at the clock for each
-	p.client.Produce(p.ctx, rec, p.promise)
+	p.lanes[p.turn].client.Produce(p.ctx, rec, p.promise)
 	fault.Point("publish/after-add")
 	p.records++
 	p.bytes += int64(len(r.Key)+len(r.Value)) + recordMemory
@@ -116,15 +116,16 @@ func (p *Publisher) begin() error {
 	}
 	fault.Point("publish/before-begin")
 	p.began = time.Now()
-	if err := p.client.BeginTransaction(); err != nil {
+	l := &p.lanes[p.turn]
+	if err := l.client.BeginTransaction(); err != nil {
 		return p.fail(err, "begin")
 	}
 	// Committing gives the producer a new epoch (KIP-890): it is known here, and must be the same at the end.
-	id, epoch, err := p.client.ProducerID(p.ctx)
+	id, epoch, err := l.client.ProducerID(p.ctx)
 	if err != nil {
 		return p.fail(err, "begin")
 	}
-	p.id, p.epoch, p.open = id, epoch, true
+	l.id, l.epoch, p.open = id, epoch, true
 	if p.watch == nil {
 		p.watch = time.AfterFunc(p.cfg.TransactionTimeout, func() {
 			p.overdue.Store(true)
@@ -165,16 +166,17 @@ func (p *Publisher) Commit(ctx context.Context) error {
 // send hands the checkpoint's records over and waits until every record is acknowledged.
 func (p *Publisher) send() error {
 	fault.Point("publish/before-flush")
+	l := &p.lanes[p.turn]
 	p.states.each(func(key string, value []byte) {
 		rec := p.slab.plain()
 		rec.Topic, rec.Key, rec.Value, rec.Timestamp = p.topic, []byte(key), value, p.began
-		p.client.Produce(p.ctx, rec, p.promise)
+		l.client.Produce(p.ctx, rec, p.promise)
 	})
-	p.settle()
+	l.settle(p.ctx)
 	began := time.Now()
-	err := p.client.Flush(p.ctx)
+	err := l.client.Flush(p.ctx)
 	if p.bytes <= smallTransaction {
-		p.settling.learn(time.Since(began))
+		l.settling.learn(time.Since(began))
 	}
 	if cause := p.failure.Load(); cause != nil { // says more than the flush
 		err = cause
@@ -186,31 +188,19 @@ func (p *Publisher) send() error {
 	return nil
 }
 
-// settle lets the broker finish the transaction before. Here rather than in begin, so that rows are taken in
-// meanwhile: the client holds them back for its linger time, which is longer.
-func (p *Publisher) settle() {
-	d := p.settling.now - time.Since(p.ended)
-	if d <= 0 {
-		return
-	}
-	select {
-	case <-time.After(d):
-	case <-p.ctx.Done():
-	}
-}
-
-// end commits.
+// end commits, and gives the turn to the next lane.
 func (p *Publisher) end() error {
-	id, epoch, err := p.client.ProducerID(p.ctx)
-	if err == nil && (id != p.id || epoch != p.epoch) {
+	l := &p.lanes[p.turn]
+	id, epoch, err := l.client.ProducerID(p.ctx)
+	if err == nil && (id != l.id || epoch != l.epoch) {
 		err = errEpochChanged
 	}
 	if err != nil {
 		return p.fail(err, "commit")
 	}
-	p.meet()
+	l.meet()
 	fault.Point("publish/before-endtxn")
-	if err := p.client.EndTransaction(p.ctx, kgo.TryCommit); err != nil {
+	if err := l.client.EndTransaction(p.ctx, kgo.TryCommit); err != nil {
 		return p.fail(err, "commit")
 	}
 	fault.Point("publish/after-endtxn")
@@ -219,22 +209,12 @@ func (p *Publisher) end() error {
 		// Add. It is as well told now, where it has nothing to lose but this answer.
 		return p.fail(errors.Join(errLate, p.ctx.Err()), "commit")
 	}
-	p.open, p.records, p.bytes, p.ended = false, 0, 0, time.Now()
-	p.met = p.met || len(p.states.keys) > 0
+	p.open, p.records, p.bytes = false, 0, 0
+	l.ended, l.met = time.Now(), l.met || len(p.states.keys) > 0
+	p.turn = (p.turn + 1) % lanes
 	p.states.clear()
 	p.slab.reuse()
 	return nil
-}
-
-// meet waits until the client knows that the topics of this transaction have partitions. Of a topic that is new to it, the client
-// first hands the records to the broker and then notes the partitions, in a goroutine of its own. A transaction that ends in
-// between is to it one without records, where it knows of no other partition: it aborts it and calls that a success (franz-go
-// 1.22: storePartitionsUpdate and EndTransaction). The checkpoint's topic is in every transaction, so that only the first is
-// in danger. To purge a topic that nobody has is done in that same goroutine, and so waits for it and changes nothing.
-func (p *Publisher) meet() {
-	if !p.met {
-		p.client.PurgeTopicsFromProducing("no topic has this name")
-	}
 }
 
 var errLate = errors.New("the commit was answered after the time allowed for it")

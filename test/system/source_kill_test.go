@@ -23,7 +23,7 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed(t), 2))
 	crawls, kills := 0, 0
 	// The first start is one of them: nothing is expected of what was written before its first commit.
-	for _, point := range []string{"publish/after-fence:1", "source/after-open:1", "publish/before-endtxn:1"} {
+	for _, point := range []string{"publish/after-fence:1", "publish/after-fence:2", "source/after-open:1", "publish/before-endtxn:1"} {
 		b.killed(t, config, point, 20*time.Second)
 		kills++
 	}
@@ -57,7 +57,9 @@ func TestSourceKilledAtEveryPoint(t *testing.T) {
 // passage is at which of its passages a point strikes: those of a start are passed once, others often.
 func passage(random *rand.Rand, point string) int {
 	switch point {
-	case "publish/after-fence", "source/after-open", "crawl/before-finish":
+	case "publish/after-fence": // once for each lane
+		return 1 + random.IntN(2)
+	case "source/after-open", "crawl/before-finish":
 		return 1
 	case "publish/after-add", "source/before-publish":
 		return 1 + random.IntN(2000)
