@@ -33,7 +33,7 @@ type Config struct {
 	// delays nothing at a transaction's end, and saves a request for each small piece before it. It is longer than
 	// any settling (see Settle), so that no request goes out before that is over. Default 20 ms; negative: none.
 	Linger time.Duration
-	// Settle is the least time between the answer to a commit and the next transaction's first request. A broker
+	// Settle is the least time between the answer to a commit and the first request of the same id's next transaction. A broker
 	// that is still writing the markers of the transaction before makes a request that comes too soon wait for
 	// 20 ms (Kafka's add.partitions.to.txn.retry.backoff.ms); measured on Kafka 4.3 with one broker, a transaction
 	// of one row takes 22 ms without a pause and 2 ms after one. A broker that is busy needs longer: see settling.
