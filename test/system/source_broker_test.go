@@ -80,12 +80,13 @@ func TestSourceBrokerFaults(t *testing.T) {
 		p.Kill()
 	}
 
+	const second = "shop.2" // transactions take turns: the sixth is under the second id
 	p := b.begin("stood-still", "faultpoints", config, nil, "SLUICE_FAULT="+flushed+":6:stop")
 	b.stopped(p, flushed)
 	admin := b.admin()
 	eventually(t, 30*time.Second, "the broker has aborted the transaction that is open for too long", func() bool {
-		all, err := admin.DescribeTransactions(t.Context(), "shop")
-		return err == nil && all["shop"].State == "CompleteAbort"
+		all, err := admin.DescribeTransactions(t.Context(), second)
+		return err == nil && all[second].State == "CompleteAbort"
 	})
 	p.Signal(syscall.SIGCONT)
 	b.says(p, 10*time.Second, "starting again from the checkpoint")
