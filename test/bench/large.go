@@ -14,7 +14,7 @@ const largeRow = 1024
 // binlog, the topic (compressed) and the target.
 const largeRoom = 5
 
-// largePatience is how long a gigabyte may take to the target.
+// largePatience is how long a gigabyte, or what is less, may take to the target.
 const largePatience = 5 * time.Minute
 
 // runLarge is work (g): one transaction, to a topic and on to a shard; what counts is the memory of source and sink.
@@ -42,7 +42,7 @@ func (r *run) runLarge(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	if err := p.caughtUp(ctx, largePatience*time.Duration(size>>30)); err != nil {
+	if err := p.caughtUp(ctx, largePatience*time.Duration(max(1, size>>30))); err != nil {
 		return fmt.Errorf("%s: %w", w.name, err)
 	}
 	peaks := r.usage(p).peak
