@@ -38,8 +38,8 @@ type lane struct {
 
 // take takes the id, which fences whoever has it. The client would take it with its first record; until then nobody is fenced, and what is
 // read of the checkpoint may be overtaken by a predecessor's commit.
-func (l *lane) take(ctx context.Context, id string) (err error) {
-	if l.id, l.epoch, err = l.client.ProducerID(ctx); err != nil {
+func (l *lane) take(ctx context.Context, id string) error {
+	if _, _, err := l.client.ProducerID(ctx); err != nil {
 		return kafka.Explain(err, "take the transactional id", id)
 	}
 	return nil

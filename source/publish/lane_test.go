@@ -113,13 +113,12 @@ func TestRivalsOverLanes(t *testing.T) {
 		"the checkpoint is read too early":     func(p *protocol) { p.early = true },
 	} {
 		wrong := right
-		if bend(&wrong); !must1(wrong.harmful()) {
+		bend(&wrong)
+		if _, harm := wrong.harmful(); !harm {
 			t.Errorf("%s: nothing is found", name)
 		}
 	}
 }
-
-func must1(_ int, harm bool) bool { return harm }
 
 // Lanes are taken in the order of their numbers and the first commit is the first one's: what TestRivalsOverLanes takes for granted.
 func TestLanesInTurn(t *testing.T) {

@@ -11,7 +11,7 @@ const (
 	smallTransaction = 64 << 10
 )
 
-// settling is how long a transaction's first request waits after the answer to the commit before, so that the broker has written that one's
+// settling is how long a transaction's first request waits after the answer to the same id's last commit, so that the broker has written that one's
 // markers. How long it needs for them depends on what else it does, and only shows in what comes too soon. So the time grows by a quarter where
 // small transactions were held up, and shrinks again so slowly that about one in a hundred is. It is pure.
 //
