@@ -50,7 +50,7 @@ func Options(c Config) ([]kgo.Opt, error) {
 		kgo.ClientID("sluice"),
 		kgo.SoftwareNameAndVersion("sluice", "1"),
 		kgo.DialTimeout(dialTimeout),
-		kgo.RetryBackoffFn(backoff),
+		kgo.RetryBackoffFn(Backoff),
 		kgo.RetryTimeout(30 * time.Second),
 		kgo.ConcurrentTransactionsBackoff(concurrentBackoff),
 		kgo.MetadataMinAge(100 * time.Millisecond), // a moved leader is found soon
@@ -73,6 +73,19 @@ func Options(c Config) ([]kgo.Opt, error) {
 	return opts, nil
 }
 
+// Compressor returns what compresses the batches that are made here; nil: nothing does.
+func Compressor(c Config) (kgo.Compressor, error) {
+	codec, ok := codecs[c.Compression]
+	if !ok {
+		return nil, configuration("kafka.compression", fmt.Errorf("unknown codec %q", c.Compression))
+	}
+	compressor, err := kgo.DefaultCompressor(codec)
+	if err != nil {
+		return nil, configuration("kafka.compression", err)
+	}
+	return compressor, nil
+}
+
 // NewClient returns a client for reading and administration. More options may be added.
 func NewClient(c Config, more ...kgo.Opt) (*kgo.Client, error) {
 	opts, err := Options(c)
@@ -86,9 +99,9 @@ func NewClient(c Config, more ...kgo.Opt) (*kgo.Client, error) {
 	return client, nil
 }
 
-// backoff doubles from backoffFirst to backoffMax, each with up to a quarter taken off, so that many clients do
-// not come back in step.
-func backoff(tries int) time.Duration {
+// Backoff is how long to wait before a request is tried again, the first time with tries 1. It doubles from 4 ms to a second, each with up
+// to a quarter taken off, so that many clients do not come back in step.
+func Backoff(tries int) time.Duration {
 	d := backoffMax
 	if shift := tries - 1; shift < 8 {
 		d = min(d, backoffFirst<<max(shift, 0))

@@ -85,12 +85,12 @@ func TestSecretsPrintAsStars(t *testing.T) {
 
 func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	for tries := range 100 {
-		if d := backoff(tries); d < backoffFirst*3/4 || d > backoffMax {
-			t.Errorf("backoff(%d) = %v", tries, d)
+		if d := Backoff(tries); d < backoffFirst*3/4 || d > backoffMax {
+			t.Errorf("Backoff(%d) = %v", tries, d)
 		}
 	}
-	if backoff(1) > backoffFirst || backoff(50) < backoffMax*3/4 {
-		t.Errorf("backoff(1) = %v, backoff(50) = %v", backoff(1), backoff(50))
+	if Backoff(1) > backoffFirst || Backoff(50) < backoffMax*3/4 {
+		t.Errorf("Backoff(1) = %v, Backoff(50) = %v", Backoff(1), Backoff(50))
 	}
 }
 

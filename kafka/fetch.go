@@ -130,7 +130,7 @@ func (r *reader) retry(ctx context.Context, fn func() error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(backoff(tries)):
+		case <-time.After(Backoff(tries)):
 		}
 		if lookup := r.locate(ctx); errors.Is(lookup, errTopicReplaced) {
 			return lookup

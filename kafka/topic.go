@@ -160,7 +160,7 @@ func EnsureTopic(ctx context.Context, adm *kadm.Client, name string, s TopicSett
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(backoff(tries)):
+		case <-time.After(Backoff(tries)):
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -16,16 +15,15 @@ import (
 	"github.com/sluice-cdc/sluice/schema"
 	"github.com/sluice-cdc/sluice/schema/avro"
 	"github.com/sluice-cdc/sluice/source/binlog"
-	"github.com/sluice-cdc/sluice/source/publish"
 )
 
 // benchName is a table whose rows are of about 200 bytes, as sysbench's are.
 var benchName = change.TableName{DB: "sbtest", Name: "sbtest1"}
 
-// benchLoop returns a loop that captures the table, and its TABLE_MAP. Nothing is sent before a commit.
+// benchLoop returns a loop that captures the table, and its TABLE_MAP.
 func benchLoop(b *testing.B) (*loop, *rowimage.TableMap) {
 	b.Helper()
-	l := loopWith(b, publish.Config{Linger: time.Minute})
+	l := newTestLoop(b)
 	text := func(name string, length int) change.Column {
 		return change.Column{Name: name, Type: change.VarChar, Length: length, Charset: "utf8mb4", Collation: "utf8mb4_0900_ai_ci"}
 	}

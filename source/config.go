@@ -116,7 +116,7 @@ func Default() Config {
 		Cascades:   "refuse",
 		Tombstones: true,
 		Limits: LimitsConfig{
-			QueueBytes: 16 << 20, WindowBytes: 64 << 20, TransactionBytes: 8 << 20, TransactionAge: 50 * time.Millisecond, XAMemoryBytes: 16 << 20,
+			QueueBytes: 16 << 20, WindowBytes: 64 << 20, TransactionBytes: 64 << 20, TransactionAge: 50 * time.Millisecond, XAMemoryBytes: 16 << 20,
 			CheckpointEvery: 2 * time.Second, ClockAhead: time.Minute,
 			TransactionTimeout: time.Minute, HistoryWait: time.Minute,
 		},

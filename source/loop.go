@@ -45,7 +45,7 @@ type loop struct {
 	openXA     map[string]*kafka.XAState
 	crawls     starter
 	walker     binlog.Walker
-	arena      arena
+	scratch    scratch
 	boundaries *boundaries // nil: no transaction metadata
 	dirty      bool        // something moved that the checkpoint does not say yet
 	committed  time.Time
@@ -53,6 +53,7 @@ type loop struct {
 	then       []func()      // told after the next commit
 	rowInEvent int32         // index of the row in the event that is being taken
 	now        int64         // clock, milliseconds since 1970; looked at once an event
+	behind     time.Duration // how long ago the event at hand was committed at the server
 	stats      *Stats
 }
 
@@ -129,7 +130,7 @@ func lasting(ctx context.Context, after time.Duration) (context.Context, func())
 func (l *loop) settle(ctx context.Context) error {
 	for {
 		switch {
-		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= openFor(l.cfg.Limits.TransactionAge, l.commitTook):
+		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= openFor(l.cfg.Limits.TransactionAge, l.commitTook, l.behind):
 			return l.commit(ctx)
 		case l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery:
 			// Also while nothing of a long backlog is of a captured table: a checkpoint's record alone opens a transaction,
@@ -152,13 +153,14 @@ func (l *loop) settle(ctx context.Context) error {
 	}
 }
 
-// openForMax bounds how long a transaction is kept open because of a slow commit: readers see nothing of it before.
+// openForMax bounds how long a transaction is kept open because the source is behind or a commit slow: readers see nothing of it before.
 const openForMax = time.Second
 
 // openFor returns how long a transaction may be open while more is at hand: the configured age, or as long as the last commit took, for
-// nothing is published while one goes on. Where the broker is slow, half of the time at least is for rows.
-func openFor(age, commitTook time.Duration) time.Duration {
-	return max(age, min(commitTook, openForMax))
+// nothing is published while one goes on. Where the broker is slow, half of the time at least is for rows. A source that is behind
+// makes a reader wait a tenth longer than it does anyway, for fewer commits. It is pure.
+func openFor(age, commitTook, behind time.Duration) time.Duration {
+	return max(age, min(max(commitTook, behind/10), openForMax))
 }
 
 // await takes the next event of a transaction that arrives in pieces, if it comes soon.
@@ -344,7 +346,6 @@ func (l *loop) commit(ctx context.Context) error {
 		return err
 	}
 	fault.Point("source/after-commit")
-	l.arena.reuse()
 	l.dirty, l.committed = false, time.Now()
 	l.commitTook = l.committed.Sub(began)
 	l.stats.committed(l.position, l.version)
@@ -407,51 +408,30 @@ func (l *loop) call(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
-// arena hands out the memory of one Kafka transaction's records, and takes it back when that is committed: the client is done with a record
-// when it was acknowledged. After an error it may not be, but then the session ends, and the arena with it.
-type arena struct {
-	block []byte   // what is handed out of now
-	used  [][]byte // those before it in this transaction
-	free  [][]byte
+// scratch is the memory in which the records of one change are encoded, before the publisher copies them.
+type scratch struct {
+	buffer []byte
+	from   int // where the record at hand begins
 }
 
-const arenaBlock = 256 << 10
-
-// room returns a slice to append to: what is appended is the caller's, and keep must be told of it.
-func (a *arena) room() []byte {
-	if cap(a.block)-len(a.block) < arenaBlock/8 {
-		a.next()
-	}
-	return a.block[len(a.block):]
+// room returns a slice to append to, behind what was kept.
+func (s *scratch) room() []byte {
+	s.from = len(s.buffer)
+	return s.buffer
 }
 
-func (a *arena) next() {
-	if a.block != nil {
-		a.used = append(a.used, a.block)
-	}
-	if last := len(a.free) - 1; last >= 0 {
-		a.block, a.free = a.free[last], a.free[:last]
-	} else {
-		a.block = make([]byte, 0, arenaBlock)
-	}
+// keep takes what was appended to the slice of room and returns it. It holds until reset, also when the buffer grows meanwhile.
+func (s *scratch) keep(b []byte) []byte {
+	s.buffer = b
+	return b[s.from:len(b):len(b)]
 }
 
-// keep takes note of what was appended to the slice of room and returns it, closed against further appends.
-func (a *arena) keep(b []byte) []byte {
-	if len(b) > 0 && cap(a.block) > len(a.block) && &b[:1][0] == &a.block[:len(a.block)+1][len(a.block)] {
-		a.block = a.block[:len(a.block)+len(b)]
+// reset gives all of it back. A row of many megabytes is not kept in mind.
+func (s *scratch) reset() {
+	if cap(s.buffer) > scratchMax {
+		s.buffer = nil
 	}
-	return b[:len(b):len(b)]
+	s.buffer = s.buffer[:0]
 }
 
-// reuse takes all of it back. What this transaction had no need of is let go, so that an idle source holds little.
-func (a *arena) reuse() {
-	clear(a.free)
-	a.free = append(a.free[:0], a.used...)
-	clear(a.used)
-	a.used = a.used[:0]
-	for i := range a.free {
-		a.free[i] = a.free[i][:0]
-	}
-	a.block = a.block[:0]
-}
+const scratchMax = 1 << 20

@@ -15,10 +15,7 @@ import (
 )
 
 // newTestLoop returns a loop that publishes to a local broker and has no server.
-func newTestLoop(t testing.TB) *loop { return loopWith(t, publish.Config{}) }
-
-// loopWith is newTestLoop with a publisher of these settings.
-func loopWith(t testing.TB, with publish.Config) *loop {
+func newTestLoop(t testing.TB) *loop {
 	t.Helper()
 	broker, err := localbroker.Start(t.Context(), localbroker.Options{})
 	if err != nil {
@@ -27,8 +24,7 @@ func loopWith(t testing.TB, with publish.Config) *loop {
 	t.Cleanup(broker.Close)
 	cfg := Default()
 	cfg.Name, cfg.Kafka.Brokers, cfg.Kafka.Replication = "test", []string{broker.Address()}, 1
-	with.Kafka, with.Prefix = cfg.Kafka, cfg.Name
-	pub, err := publish.Open(t.Context(), with)
+	pub, err := publish.Open(t.Context(), publish.Config{Kafka: cfg.Kafka, Prefix: cfg.Name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,14 +60,18 @@ func TestSmallTransactionInALongBacklog(t *testing.T) {
 
 // Behind a broker whose commits are slow a transaction is kept open for as long as the last commit took, while more is at hand.
 func TestTransactionsGrowWithSlowCommits(t *testing.T) {
-	for _, c := range []struct{ age, took, want time.Duration }{
-		{50 * time.Millisecond, 6 * time.Millisecond, 50 * time.Millisecond},
-		{50 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond},
-		{50 * time.Millisecond, time.Minute, openForMax},
-		{3 * time.Second, time.Minute, 3 * time.Second},
+	for _, c := range []struct{ age, took, behind, want time.Duration }{
+		{50 * time.Millisecond, 6 * time.Millisecond, 0, 50 * time.Millisecond},
+		{50 * time.Millisecond, 300 * time.Millisecond, 0, 300 * time.Millisecond},
+		{50 * time.Millisecond, time.Minute, 0, openForMax},
+		{3 * time.Second, time.Minute, 0, 3 * time.Second},
+		{50 * time.Millisecond, 6 * time.Millisecond, 400 * time.Millisecond, 50 * time.Millisecond},
+		{50 * time.Millisecond, 6 * time.Millisecond, 2 * time.Second, 200 * time.Millisecond},
+		{50 * time.Millisecond, 6 * time.Millisecond, time.Hour, openForMax},
+		{50 * time.Millisecond, 6 * time.Millisecond, -time.Hour, 50 * time.Millisecond}, // clocks differ
 	} {
-		if got := openFor(c.age, c.took); got != c.want {
-			t.Errorf("openFor(%s, %s) = %s, want %s", c.age, c.took, got, c.want)
+		if got := openFor(c.age, c.took, c.behind); got != c.want {
+			t.Errorf("openFor(%s, %s, %s) = %s, want %s", c.age, c.took, c.behind, got, c.want)
 		}
 	}
 	l := newTestLoop(t)

@@ -71,6 +71,7 @@ func (l *loop) wasPublished(ev *binlog.Event, raw []byte) (bool, error) {
 // emit publishes one row's change: one event, or, where the key's bytes change, a delete of the old key and a create of
 // the new one, the delete with the lower version.
 func (l *loop) emit(ctx context.Context, t *table, ev *binlog.Event, before, after []rowimage.Cell) error {
+	l.scratch.reset()
 	var b, a avro.Row
 	var oldKey, newKey []byte
 	before, after, err := l.passing(t, before, after)
@@ -158,11 +159,11 @@ func (l *loop) touch(t *table, keys ...[]byte) {
 
 // key returns the row's framed key.
 func (l *loop) key(t *table, r avro.Row) ([]byte, error) {
-	b, err := t.shape.encoder.AppendKey(registry.AppendFrame(l.arena.room(), t.state.KeySchemaID), r)
+	b, err := t.shape.encoder.AppendKey(registry.AppendFrame(l.scratch.room(), t.state.KeySchemaID), r)
 	if err != nil {
 		return nil, err
 	}
-	return l.arena.keep(b), nil
+	return l.scratch.keep(b), nil
 }
 
 // doubted is the header of events of a table that is in doubt. It has a value though its presence says all: Kafka Connect makes of a
@@ -175,7 +176,7 @@ func (l *loop) append(records []publish.Record, t *table, key []byte, op change.
 	e.Op, e.Before, e.After, e.TsMs = op, before, after, l.now
 	e.Source.Row = l.rowInEvent
 	e.Transaction = l.metadata(t)
-	b, err := t.shape.encoder.AppendValue(registry.AppendFrame(l.arena.room(), t.shape.valueID), e)
+	b, err := t.shape.encoder.AppendValue(registry.AppendFrame(l.scratch.room(), t.shape.valueID), e)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +185,7 @@ func (l *loop) append(records []publish.Record, t *table, key []byte, op change.
 		next = max(l.version, change.Version(l.txn.commitMicros))
 	}
 	l.version = next
-	return append(records, t.record(key, l.arena.keep(b), l.version)), nil
+	return append(records, t.record(key, l.scratch.keep(b), l.version)), nil
 }
 
 // appendDelete adds a delete and the tombstone that follows it: one event, so one version.
@@ -219,6 +220,10 @@ func (l *loop) sourceBlock(t *table, ev *binlog.Event) {
 		micros = int64(ev.Timestamp) * 1_000_000
 	}
 	l.now = time.Now().UnixMilli()
+	l.behind = time.Duration(l.now-micros/1000) * time.Millisecond
+	if l.txn.commitMicros == 0 { // the event tells whole seconds
+		l.behind -= time.Second
+	}
 	query := ev.Query
 	if !t.shape.encoder.Whole() { // the statement's text may have in it what must not go out
 		query = ""
@@ -264,15 +269,16 @@ func (l *loop) publishChunk(ctx context.Context, due merge.Due) error {
 // chunkRow publishes one crawled row, or the delete of a key that the sweep found gone. Its version lies above all that
 // was delivered and below the next event.
 func (l *loop) chunkRow(ctx context.Context, t *table, c *chunk, r *merge.Row) error {
-	key := l.arena.keep(append(registry.AppendFrame(l.arena.room(), t.state.KeySchemaID), r.Key...))
+	l.scratch.reset()
+	key := l.scratch.keep(append(registry.AppendFrame(l.scratch.room(), t.state.KeySchemaID), r.Key...))
 	l.version = l.version.Next(0)
 	if !r.Delete {
-		value := l.arena.keep(append(registry.AppendFrame(l.arena.room(), c.valueID), r.Value...))
+		value := l.scratch.keep(append(registry.AppendFrame(l.scratch.room(), c.valueID), r.Value...))
 		return l.add(ctx, t, []publish.Record{t.record(key, value, l.version)})
 	}
 	var records []publish.Record
 	if r.Value != nil { // the delete's envelope, where the table is still there to say its shape
-		value := l.arena.keep(append(registry.AppendFrame(l.arena.room(), c.valueID), r.Value...))
+		value := l.scratch.keep(append(registry.AppendFrame(l.scratch.room(), c.valueID), r.Value...))
 		records = append(records, t.record(key, value, l.version))
 	}
 	return l.add(ctx, t, append(records, t.record(key, nil, l.version)))

@@ -14,17 +14,19 @@ package fault
 // Names are all points in the code, and no others: a test of the whole system walks through them. A point that is not
 // listed panics in a build with the tag, and so does a SLUICE_FAULT that names none.
 var Names = []string{
-	"publish/after-fence",   // a transactional id is ours, the next is not or the checkpoint is not read yet
-	"publish/before-begin",  // before the first record of a transaction
-	"publish/after-add",     // a record is in the client's buffer
-	"publish/before-flush",  // rows are added, the checkpoint's records are not
-	"publish/after-flush",   // all records are acknowledged, the transaction is open
-	"publish/before-endtxn", // as late as can be before the commit is asked for
-	"publish/after-endtxn",  // the commit is acknowledged, the loop does not know it yet
-	"source/after-open",     // the checkpoint is read, the server not asked yet
-	"source/before-publish", // an event is taken in, nothing of it is in Kafka
-	"source/after-commit",   // the loop knows that the commit holds
-	"crawl/after-open",      // a chunk's window is open, its rows are not read
-	"crawl/after-read",      // a chunk's rows are read, the stream does not have them
-	"crawl/before-finish",   // all of a crawl is published, its end is not
+	"publish/after-fence",    // a transactional id is ours, the next is not or the checkpoint is not read yet
+	"publish/before-begin",   // before the first record of a transaction
+	"publish/after-add",      // a record is in its batch
+	"publish/before-flush",   // rows are added, the checkpoint's records are not
+	"publish/before-produce", // batches are closed and packed, and leave next
+	"publish/after-produce",  // a broker has acknowledged them, nobody knows it yet
+	"publish/after-flush",    // all records are acknowledged, the transaction is open
+	"publish/before-endtxn",  // as late as can be before the commit is asked for
+	"publish/after-endtxn",   // the commit is acknowledged, the loop does not know it yet
+	"source/after-open",      // the checkpoint is read, the server not asked yet
+	"source/before-publish",  // an event is taken in, nothing of it is in Kafka
+	"source/after-commit",    // the loop knows that the commit holds
+	"crawl/after-open",       // a chunk's window is open, its rows are not read
+	"crawl/after-read",       // a chunk's rows are read, the stream does not have them
+	"crawl/before-finish",    // all of a crawl is published, its end is not
 }

@@ -62,45 +62,6 @@ func TestRandomLivesWithBrokerErrors(t *testing.T) {
 	}
 }
 
-// A broker that has forgotten the producer, because retention or DeleteRecords took its records, makes the client
-// take a new epoch by itself. That aborts what the transaction had sent before, and the client would commit the
-// rest without a word.
-func TestTheClientsOwnNewEpochIsNoticed(t *testing.T) {
-	b := newBench(t)
-	p := b.open(t)
-	must(t, p.Add(record(b.topics[0], 0, "a", 1)))
-	must(t, p.Set(position(1)))
-	must(t, p.send()) // the client knows the offset that its record got
-	p.states.clear()
-	must(t, p.Add(record(b.topics[0], 0, "b", 2)))
-	forgetful := true
-	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
-		r := req.(*kmsg.ProduceRequest)
-		if !forgetful || len(r.Topics) != 1 {
-			return nil, nil, false
-		}
-		forgetful = false
-		resp := r.ResponseKind().(*kmsg.ProduceResponse)
-		topic := kmsg.NewProduceResponseTopic()
-		topic.Topic, topic.TopicID = r.Topics[0].Topic, r.Topics[0].TopicID
-		partition := kmsg.NewProduceResponseTopicPartition()
-		partition.Partition = r.Topics[0].Partitions[0].Partition
-		partition.ErrorCode, partition.LogStartOffset = kerr.UnknownProducerID.Code, 1_000_000
-		topic.Partitions = append(topic.Partitions, partition)
-		resp.Topics = append(resp.Topics, topic)
-		return resp, nil, true
-	})
-	err := p.Commit(ctxOf(t))
-	if forgetful {
-		t.Fatal("the broker was not asked")
-	}
-	var lost *Lost
-	if !errors.As(err, &lost) || lost.Fenced || !errors.Is(err, errEpochChanged) {
-		t.Errorf("commit returned %v; read %v", err, b.read(t, b.topics[0])[0])
-	}
-}
-
 // A transaction that is open for longer than the time allowed ends by itself, and does not look like a fence.
 func TestTooLongOpen(t *testing.T) {
 	b := newBench(t)

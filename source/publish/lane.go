@@ -2,9 +2,13 @@ package publish
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-cdc/sluice/kafka"
 )
@@ -26,27 +30,66 @@ func laneID(prefix string, lane int) string {
 	return prefix + ".2"
 }
 
-// lane is one transactional id with a client of its own.
+// lane is one transactional id.
 type lane struct {
-	client   *kgo.Client
-	id       int64 // producer id and epoch at the open transaction's beginning
-	epoch    int16
+	producer
 	ended    time.Time // when the last commit was answered
 	settling settling  // how long the next transaction's first request waits from there
-	met      bool      // the client knows the checkpoint's topic: see meet
 }
 
-// take takes the id, which fences whoever has it. The client would take it with its first record; until then nobody is fenced, and what is
-// read of the checkpoint may be overtaken by a predecessor's commit.
-func (l *lane) take(ctx context.Context, id string) error {
-	if _, _, err := l.client.ProducerID(ctx); err != nil {
-		return kafka.Explain(err, "take the transactional id", id)
+// take takes the id, which fences whoever has it. It waits while the broker ends what was left open under it.
+func (l *lane) take(ctx context.Context, client *kgo.Client, timeout time.Duration) error {
+	err := untilFree(ctx, func() error {
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.TransactionalID, req.TransactionTimeoutMillis = &l.transactionalID, int32(timeout.Milliseconds())
+		req.ProducerID, req.ProducerEpoch = -1, -1
+		resp, err := req.RequestWith(ctx, client)
+		if err != nil {
+			return err
+		}
+		l.id, l.epoch = resp.ProducerID, resp.ProducerEpoch
+		return kerr.ErrorForCode(resp.ErrorCode)
+	})
+	return kafka.Explain(err, "take the transactional id", l.transactionalID)
+}
+
+// commit ends the lane's transaction. The answer may bring another epoch for the next one, which keeps late requests of this one out of
+// that (KIP-890).
+func (l *lane) commit(ctx context.Context, client *kgo.Client) error {
+	return untilFree(ctx, func() error {
+		req := kmsg.NewPtrEndTxnRequest()
+		req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = l.transactionalID, l.id, l.epoch, true
+		resp, err := req.RequestWith(ctx, client)
+		if err != nil {
+			return err
+		}
+		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+			return err
+		}
+		if resp.Version >= 5 && resp.ProducerID >= 0 {
+			l.id, l.epoch = resp.ProducerID, resp.ProducerEpoch
+		}
+		return nil
+	})
+}
+
+// untilFree calls f again while the coordinator is busy with the id's transaction before.
+func untilFree(ctx context.Context, f func() error) error {
+	for try := 1; ; try++ {
+		err := f()
+		if !errors.Is(err, kerr.ConcurrentTransactions) {
+			return err
+		}
+		select {
+		case <-time.After(kafka.Backoff(try)):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
 	}
-	return nil
 }
 
 // settle lets the broker finish the lane's transaction before. It is over when the other lane's was, but for a broker that is very busy. Here
-// rather than at the beginning, so that rows are taken in meanwhile: the client holds them back for its linger time, which is longer.
+// rather than at the beginning, so that rows are taken in meanwhile: a small transaction's are not sent before its end.
 func (l *lane) settle(ctx context.Context) {
 	d := l.settling.now - time.Since(l.ended)
 	if d <= 0 {
@@ -58,13 +101,20 @@ func (l *lane) settle(ctx context.Context) {
 	}
 }
 
-// meet waits until the client knows that the topics of this transaction have partitions. Of a topic that is new to it, the client
-// first hands the records to the broker and then notes the partitions, in a goroutine of its own. A transaction that ends in
-// between is to it one without records, where it knows of no other partition: it aborts it and calls that a success (franz-go
-// 1.22: storePartitionsUpdate and EndTransaction). The checkpoint's topic is in every transaction, so that only the first is
-// in danger. To purge a topic that nobody has is done in that same goroutine, and so waits for it and changes nothing.
-func (l *lane) meet() {
-	if !l.met {
-		l.client.PurgeTopicsFromProducing("no topic has this name")
+// partitionsWanted reports whether the brokers want to be told of a transaction's partitions before they are written to: those before Kafka
+// 4.0 do, and later ones as long as the cluster's transaction.version is below 2.
+func partitionsWanted(ctx context.Context, client *kgo.Client) (bool, error) {
+	resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, client)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
+	if err != nil {
+		return false, err
+	}
+	for _, f := range resp.FinalizedFeatures {
+		if f.Name == "transaction.version" && f.MaxVersionLevel >= 2 {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -41,10 +41,6 @@ func (e *recordError) Error() string {
 
 func (e *recordError) Unwrap() error { return e.err }
 
-// errEpochChanged is the client having reset its producer id by itself in the middle of a transaction, which
-// makes the broker throw away the part that was sent before.
-var errEpochChanged = errors.New("the client changed its producer epoch inside the transaction")
-
 // lostBy explains the cause. open is how long the transaction had been open.
 func lostBy(cause error, step, prefix string, lane int, open, timeout time.Duration) *Lost {
 	if known := (*Lost)(nil); errors.As(cause, &known) {

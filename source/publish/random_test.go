@@ -22,13 +22,14 @@ import (
 // version v, and the checkpoint says the last row published. It dies at random places and comes back. Whatever
 // happens, a reader must see the rows 1, 2, 3 ... each once, in order in each partition, up to the checkpoint.
 type life struct {
-	b      *bench
-	random *rand.Rand
-	cut    *cutter // nil: connections hold
-	p      *Publisher
-	next   change.Version // the next row
-	deaths map[string]int
-	opens  int
+	b       *bench
+	random  *rand.Rand
+	cut     *cutter // nil: connections hold
+	between func()  // nil: called before each row
+	p       *Publisher
+	next    change.Version // the next row
+	deaths  map[string]int
+	opens   int
 }
 
 func (l *life) place(v change.Version) (topic string, partition int32) {
@@ -47,6 +48,7 @@ func (l *life) open(t *testing.T) {
 		p, err := Open(ctxOf(t), l.b.settings(t, options...))
 		if err == nil {
 			l.p, l.next = p, 1
+			p.batchMax = 1 + l.random.IntN(1000) // many batches of a partition in one transaction, or a single one
 			if at := p.Checkpoint().Position; at != nil {
 				l.next = at.Version + 1
 			}
@@ -72,6 +74,9 @@ func (l *life) transact(t *testing.T) {
 	}
 	fate := l.random.IntN(16)
 	for range l.random.IntN(40) {
+		if l.between != nil {
+			l.between()
+		}
 		topic, partition := l.place(l.next)
 		if err := l.p.Add(record(topic, partition, strconv.Itoa(int(l.next)), l.next)); err != nil {
 			l.lost(t, err)
@@ -213,6 +218,13 @@ func TestRandomLivesOnKafka(t *testing.T) {
 	t.Run("the answer to a commit is lost", func(t *testing.T) { lostAnswer(t, b.anew(t), false, all, true, true) })
 	t.Run("the request to commit is lost", func(t *testing.T) { lostAnswer(t, b.anew(t), true, all, true, false) })
 	t.Run("fencing", func(t *testing.T) { fencing(t, b.anew(t), "sent") })
+	setTransactionVersion(t, b.admin, 1) // as before Kafka 4.0
+	t.Run("deaths, partitions told", func(t *testing.T) { live(t, b.anew(t), random, 120, nil) })
+	t.Run("cuts, partitions told", func(t *testing.T) {
+		cut := &cutter{random: rand.New(rand.NewPCG(random.Uint64(), 2)), odds: 30}
+		live(t, b.anew(t), random, 60, cut)
+	})
+	t.Run("fencing, partitions told", func(t *testing.T) { fencing(t, b.anew(t), "sent") })
 }
 
 func realBench(t *testing.T) *bench {

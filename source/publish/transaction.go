@@ -7,8 +7,6 @@ import (
 	"math/bits"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/fault"
 	"github.com/sluice-cdc/sluice/internal/mutant"
@@ -59,8 +57,8 @@ func (p *Publisher) mendTooLarge(size int, topic string, table change.TableName)
 // shortened bounds what an error shows of a key.
 func shortened(key []byte) []byte { return key[:min(len(key), 128)] }
 
-// Add hands a row's event to Kafka, in the open transaction or a new one. It waits while the client's buffer is
-// full. A Poison problem means that the record was not taken and the transaction goes on without it; a *Lost is
+// Add hands a row's event to Kafka, in the open transaction or a new one. It waits while too much is on its
+// way. A Poison problem means that the record was not taken and the transaction goes on without it; a *Lost is
 // the end of the Publisher.
 func (p *Publisher) Add(r Record) error {
 	if p.lost != nil {
@@ -72,14 +70,104 @@ func (p *Publisher) Add(r Record) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
-	rec := p.slab.record(&r)
-	rec.Timestamp = p.began // the topic has LogAppendTime: this spares the client a look at the clock for each
-	p.lanes[p.turn].client.Produce(p.ctx, rec, p.promise)
-	fault.Point("publish/after-add")
+	p.put(&r)
 	p.records++
-	p.bytes += int64(len(r.Key)+len(r.Value)) + recordMemory
-	if cause := p.failure.Load(); cause != nil {
-		return p.fail(cause, "add")
+	fault.Point("publish/after-add")
+	if p.completed {
+		return p.relieve()
+	}
+	return nil
+}
+
+// put adds the record to its partition's open batch. What is complete is on its way then.
+func (p *Publisher) put(r *Record) {
+	to := p.partition(r.Topic, r.Partition)
+	b := to.open
+	if b == nil {
+		b = p.newBatch(to)
+	}
+	size := recordBytes(r, b.count)
+	if b.count > 0 && len(b.records)+size > p.batchMax {
+		p.complete(to)
+		b = p.newBatch(to)
+		size = recordBytes(r, 0)
+	}
+	p.bytes += int64(size)
+	if b.append(r, size); len(b.records) >= p.batchMax {
+		p.complete(to)
+	}
+}
+
+// partition returns the partition of a topic.
+func (p *Publisher) partition(name string, number int32) *partition {
+	t := p.recent
+	if t == nil || t.name != name {
+		if t = p.topics[name]; t == nil {
+			t = &topic{name: name}
+			p.topics[name] = t
+		}
+		p.recent = t
+	}
+	if int(number) >= len(t.partitions) || t.partitions[number] == nil {
+		p.out.mu.Lock()
+		defer p.out.mu.Unlock()
+		for int(number) >= len(t.partitions) {
+			t.partitions = append(t.partitions, nil)
+		}
+		t.partitions[number] = &partition{topic: t, number: number, leader: -1}
+	}
+	return t.partitions[number]
+}
+
+// newBatch begins a batch of the open transaction.
+func (p *Publisher) newBatch(to *partition) *batch {
+	by := p.lanes[p.turn].producer
+	last := &to.sequences[p.turn]
+	if last.producer != by { // another epoch counts from 0
+		*last = sequence{producer: by}
+	}
+	to.open = &batch{to: to, by: by, transaction: p.count, sequence: last.next, millis: p.began.UnixMilli(), records: p.out.room()}
+	p.started = append(p.started, to)
+	return to.open
+}
+
+// close takes the partition's batch as complete.
+func (b *batch) close(lane int) {
+	b.to.open = nil
+	last := &b.to.sequences[lane]
+	last.next = nextSequence(last.next, b.count)
+}
+
+// complete sends the partition's batch on its way.
+func (p *Publisher) complete(to *partition) {
+	b := to.open
+	b.close(p.turn)
+	p.out.submit([]*batch{b})
+	p.completed = true
+}
+
+// completeAll sends all open batches on their way.
+func (p *Publisher) completeAll() {
+	batches := make([]*batch, 0, len(p.started))
+	for _, to := range p.started {
+		if b := to.open; b != nil { // else it was complete before, and may stand here twice
+			b.close(p.turn)
+			batches = append(batches, b)
+		}
+	}
+	clear(p.started)
+	p.started = p.started[:0]
+	if len(batches) > 0 {
+		p.out.submit(batches)
+	}
+}
+
+// relieve waits for room, and tells of what failed meanwhile.
+func (p *Publisher) relieve() error {
+	p.completed = false
+	err := p.out.await(func() bool { return p.out.bytes <= p.cfg.BufferBytes })
+	if err != nil {
+		return p.fail(err, "add")
 	}
 	return nil
 }
@@ -115,17 +203,8 @@ func (p *Publisher) begin() error {
 		return nil
 	}
 	fault.Point("publish/before-begin")
-	p.began = time.Now()
-	l := &p.lanes[p.turn]
-	if err := l.client.BeginTransaction(); err != nil {
-		return p.fail(err, "begin")
-	}
-	// Committing gives the producer a new epoch (KIP-890): it is known here, and must be the same at the end.
-	id, epoch, err := l.client.ProducerID(p.ctx)
-	if err != nil {
-		return p.fail(err, "begin")
-	}
-	l.id, l.epoch, p.open = id, epoch, true
+	p.began, p.open = time.Now(), true
+	p.count++
 	if p.watch == nil {
 		p.watch = time.AfterFunc(p.cfg.TransactionTimeout, func() {
 			p.overdue.Store(true)
@@ -168,21 +247,16 @@ func (p *Publisher) send() error {
 	fault.Point("publish/before-flush")
 	l := &p.lanes[p.turn]
 	p.states.each(func(key string, value []byte) {
-		rec := p.slab.plain()
-		rec.Topic, rec.Key, rec.Value, rec.Timestamp = p.topic, []byte(key), value, p.began
-		l.client.Produce(p.ctx, rec, p.promise)
+		p.put(&Record{Topic: p.topic, Key: []byte(key), Value: value, plain: true})
 	})
 	l.settle(p.ctx)
 	began := time.Now()
-	err := l.client.Flush(p.ctx)
+	p.completeAll()
+	if err := p.out.await(func() bool { return p.out.batches == 0 }); err != nil {
+		return p.fail(err, "flush")
+	}
 	if p.bytes <= smallTransaction {
 		l.settling.learn(time.Since(began))
-	}
-	if cause := p.failure.Load(); cause != nil { // says more than the flush
-		err = cause
-	}
-	if err != nil {
-		return p.fail(err, "flush")
 	}
 	fault.Point("publish/after-flush")
 	return nil
@@ -191,16 +265,8 @@ func (p *Publisher) send() error {
 // end commits, and gives the turn to the next lane.
 func (p *Publisher) end() error {
 	l := &p.lanes[p.turn]
-	id, epoch, err := l.client.ProducerID(p.ctx)
-	if err == nil && (id != l.id || epoch != l.epoch) {
-		err = errEpochChanged
-	}
-	if err != nil {
-		return p.fail(err, "commit")
-	}
-	l.meet()
 	fault.Point("publish/before-endtxn")
-	if err := l.client.EndTransaction(p.ctx, kgo.TryCommit); err != nil {
+	if err := l.commit(p.ctx, p.client); err != nil {
 		return p.fail(err, "commit")
 	}
 	fault.Point("publish/after-endtxn")
@@ -210,10 +276,9 @@ func (p *Publisher) end() error {
 		return p.fail(errors.Join(errLate, p.ctx.Err()), "commit")
 	}
 	p.open, p.records, p.bytes = false, 0, 0
-	l.ended, l.met = time.Now(), l.met || len(p.states.keys) > 0
+	l.ended = time.Now()
 	p.turn = (p.turn + 1) % lanes
 	p.states.clear()
-	p.slab.reuse()
 	return nil
 }
 

@@ -1,0 +1,118 @@
+package publish
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sluice-cdc/sluice/change"
+)
+
+// Partitions move from broker to broker while they are written to.
+func TestRandomLivesWhileLeadersMove(t *testing.T) {
+	const brokers = 3
+	random := seed(t)
+	for i := range lives {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers))
+			must(t, err)
+			t.Cleanup(cluster.Close)
+			b := benchOn(t, cluster.ListenAddrs())
+			l := &life{b: b, random: random, deaths: map[string]int{}}
+			l.between = func() {
+				if random.IntN(10) == 0 {
+					must(t, cluster.MoveTopicPartition(b.topics[random.IntN(2)], random.Int32N(partitions), random.Int32N(brokers)))
+				}
+				if random.IntN(100) == 0 {
+					cluster.RehashCoordinators()
+				}
+			}
+			for range 100 {
+				l.transact(t)
+			}
+			l.check(t)
+		})
+	}
+}
+
+// setTransactionVersion sets the cluster's transaction.version; below 2 it is as brokers before Kafka 4.0 are.
+func setTransactionVersion(t *testing.T, client *kgo.Client, version int16) {
+	t.Helper()
+	req := kmsg.NewPtrUpdateFeaturesRequest()
+	f := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
+	f.Feature, f.MaxVersionLevel = "transaction.version", version
+	f.AllowDowngrade, f.UpgradeType = true, 2 // a safe downgrade
+	if version >= 2 {
+		f.AllowDowngrade, f.UpgradeType = false, 1
+	}
+	req.FeatureUpdates = append(req.FeatureUpdates, f)
+	resp, err := req.RequestWith(ctxOf(t), client)
+	must(t, err)
+	must(t, kerr.ErrorForCode(resp.ErrorCode))
+	for _, r := range resp.Results {
+		must(t, kerr.ErrorForCode(r.ErrorCode))
+	}
+}
+
+// Brokers that want to be told of a transaction's partitions are, and a producer's sequence then goes on over transactions.
+func TestRandomLivesWithPartitionsTold(t *testing.T) {
+	random := seed(t)
+	for i := range lives {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			b := newBench(t)
+			setTransactionVersion(t, b.admin, 0)
+			told := 0
+			b.cluster.ControlKey(int16(kmsg.AddPartitionsToTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+				b.cluster.KeepControl()
+				told++
+				return nil, nil, false
+			})
+			l := &life{b: b, random: random, deaths: map[string]int{}}
+			for range 60 {
+				if random.IntN(4) == 0 {
+					errs := []*kerr.Error{kerr.ConcurrentTransactions, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress, kerr.UnknownTopicOrPartition}
+					b.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: errs[random.IntN(len(errs))], Count: 1 + random.IntN(3)})
+				}
+				l.transact(t)
+			}
+			l.check(t)
+			if told == 0 {
+				t.Error("no partition was told of")
+			}
+		})
+	}
+}
+
+// What was acknowledged of a transaction is gone with the topic: the rest must not be committed without it.
+func TestATopicThatIsMadeAnewIsNoticed(t *testing.T) {
+	b := newBench(t)
+	p := b.open(t)
+	must(t, p.Add(record(b.topics[0], 0, "a", 1)))
+	must(t, p.Set(position(1)))
+	must(t, p.send())
+	must(t, b.cluster.DeleteTopic(b.topics[0]))
+	must(t, b.cluster.CreateTopic(b.topics[0], partitions, nil))
+	must(t, p.Add(record(b.topics[0], 0, "b", 2)))
+	err := p.Commit(ctxOf(t))
+	var lost *Lost
+	if !errors.As(err, &lost) || lost.Fenced || change.SeverityOf(err) != change.Retry || !errors.Is(err, errOtherTopic) {
+		t.Errorf("commit returned %v", err)
+	}
+}
+
+// What does not become known, because nobody has the topic, ends the Publisher in some seconds and not with its transaction's time.
+func TestATopicThatNobodyHas(t *testing.T) {
+	b := newBench(t)
+	p := b.open(t)
+	must(t, p.Add(record("nobody.has.this", 0, "a", 1)))
+	err := p.Commit(ctxOf(t))
+	var lost *Lost
+	if !errors.As(err, &lost) || !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		t.Errorf("commit returned %v", err)
+	}
+}
