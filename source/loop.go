@@ -51,6 +51,8 @@ type loop struct {
 	committed  time.Time
 	commitTook time.Duration // the last one
 	then       []func()      // told after the next commit
+	chunks     chunked       // what of the open Kafka transaction is of crawls
+	patience   *time.Timer   // strikes when a transaction of a crawl's rows has been open for long enough
 	rowInEvent int32         // index of the row in the event that is being taken
 	now        int64         // clock, milliseconds since 1970; looked at once an event
 	behind     time.Duration // how long ago the event at hand was committed at the server
@@ -72,6 +74,9 @@ type transaction struct {
 	begun        bool // the transaction topic has its BEGIN
 }
 
+// chunked counts what chunks have put into the open Kafka transaction.
+type chunked struct{ records, told int }
+
 // close ends the transaction. The map is kept for the next one.
 func (x *transaction) close() {
 	clear(x.tables)
@@ -86,6 +91,8 @@ const trickle = 2 * time.Millisecond
 func (l *loop) run(ctx context.Context) error {
 	idle := time.NewTicker(200 * time.Millisecond)
 	defer idle.Stop()
+	l.patience = time.NewTimer(time.Hour)
+	defer l.patience.Stop()
 	for {
 		select {
 		case ev := <-l.queue.events:
@@ -97,6 +104,7 @@ func (l *loop) run(ctx context.Context) error {
 				return err
 			}
 		case <-idle.C:
+		case <-l.patience.C:
 		case <-ctx.Done():
 			return l.drain(ctx)
 		}
@@ -129,8 +137,9 @@ func lasting(ctx context.Context, after time.Duration) (context.Context, func())
 // large when the source is behind and immediate when it has caught up, and a busy stream never holds a change back for long.
 func (l *loop) settle(ctx context.Context) error {
 	for {
+		open := openFor(l.cfg.Limits.TransactionAge, l.commitTook, l.behind)
 		switch {
-		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= openFor(l.cfg.Limits.TransactionAge, l.commitTook, l.behind):
+		case l.pub.Bytes() >= l.cfg.Limits.TransactionBytes, l.pub.Bytes() > 0 && l.pub.Age() >= open:
 			return l.commit(ctx)
 		case l.dirty && time.Since(l.committed) >= l.cfg.Limits.CheckpointEvery:
 			// Also while nothing of a long backlog is of a captured table: a checkpoint's record alone opens a transaction,
@@ -139,6 +148,9 @@ func (l *loop) settle(ctx context.Context) error {
 		case len(l.queue.events) > 0 || len(l.calls) > 0:
 			return nil
 		case l.pub.Bytes() == 0 && len(l.then) == 0:
+			return nil
+		case l.moreChunks():
+			l.patience.Reset(open - l.pub.Age())
 			return nil
 		case !l.txn.open || l.txn.rows.Rows == 0:
 			return l.commit(ctx)
@@ -151,6 +163,12 @@ func (l *loop) settle(ctx context.Context) error {
 			return l.commit(ctx)
 		}
 	}
+}
+
+// moreChunks reports whether the open transaction has nothing but rows of crawls, while other chunks are being read: nobody is kept waiting
+// when they come along, and commits are fewer.
+func (l *loop) moreChunks() bool {
+	return l.chunks.records > 0 && len(l.windows) > 0 && l.pub.Records() == l.chunks.records && len(l.then) == l.chunks.told
 }
 
 // openForMax bounds how long a transaction is kept open because the source is behind or a commit slow: readers see nothing of it before.
@@ -349,6 +367,7 @@ func (l *loop) commit(ctx context.Context) error {
 	l.dirty, l.committed = false, time.Now()
 	l.commitTook = l.committed.Sub(began)
 	l.stats.committed(l.position, l.version)
+	l.chunks = chunked{}
 	told := l.then
 	l.then = nil
 	for _, f := range told {

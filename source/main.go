@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/config"
+	"github.com/sluice-cdc/sluice/internal/memory"
 	"github.com/sluice-cdc/sluice/internal/serve"
 )
 
@@ -97,7 +98,12 @@ func LoadConfig(file string) (*Config, error) {
 	return &cfg, nil
 }
 
+// memoryBesideLimits is what a source needs besides what its configuration bounds, in bytes: batches on their way to Kafka, the runtime. Not all
+// that may be full is full at the same time.
+const memoryBesideLimits = 24 << 20
+
 func run(ctx context.Context, cfg *Config, accept Accept, stderr io.Writer) int {
+	memory.Limit(cfg.Limits.QueueBytes + cfg.Limits.WindowBytes + cfg.Limits.XAMemoryBytes + memoryBesideLimits)
 	log := serve.NewLogger(stderr, cfg.Log)
 	slog.SetDefault(log)
 	s := New(*cfg, accept, log)

@@ -247,6 +247,7 @@ func (l *loop) publishChunk(ctx context.Context, due merge.Due) error {
 		}
 		return nil
 	}
+	before := l.pub.Records()
 	for i := range due.Rows {
 		if err := l.chunkRow(ctx, t, c, &due.Rows[i]); err != nil {
 			return err
@@ -263,6 +264,8 @@ func (l *loop) publishChunk(ctx context.Context, due merge.Due) error {
 	l.dirty = true
 	l.stats.crawled(t.name, len(due.Rows), due.Struck)
 	l.then = append(l.then, func() { c.published(len(due.Rows), due.Struck) })
+	l.chunks.records += l.pub.Records() - before
+	l.chunks.told++
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/internal/config"
+	"github.com/sluice-cdc/sluice/internal/memory"
 	"github.com/sluice-cdc/sluice/internal/serve"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/sink"
@@ -353,6 +354,10 @@ func (c *command) checkDead(args []string) (problem string) {
 	return ""
 }
 
+// memoryBesideQueues is what a sink needs besides the records that wait, in bytes: an answer of a broker, the batches that are being decoded
+// and written, the runtime.
+const memoryBesideQueues = 112 << 20
+
 func (c *command) run(ctx, hard context.Context) error {
 	if _, readable := sink.Ability[sink.Scanner](c.target); !readable && (c.name == "verify" || c.name == "repair") {
 		return &change.Problem{Kind: change.Configuration, What: "this target cannot be read back: there is nothing to hold against the source",
@@ -380,7 +385,7 @@ func (c *command) run(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
-	limitMemory(int64(c.config.QueueBytes))
+	memory.Limit(int64(c.config.QueueBytes) + memoryBesideQueues)
 	s.metrics.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if own, ok := sink.Ability[prometheus.Collector](c.target); ok {
 		s.metrics.registry.MustRegister(own)

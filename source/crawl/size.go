@@ -37,7 +37,7 @@ func newSizer(target time.Duration, bytes, rowBytes int64) sizer {
 func (s *sizer) rows() int {
 	n := s.ceiling
 	if s.perRow > 0 {
-		n = min(n, float64(s.bytes)/s.perRow*1.1) // a little more, so that the budget and not the guess cuts
+		n = min(n, float64(s.bytes)/s.perRow*0.95) // a little less: what the budget cuts off is read for nothing
 	}
 	if s.perRowNs > 0 {
 		n = min(n, max(float64(s.target)/s.perRowNs, rowsSlow))

@@ -98,7 +98,8 @@ type usage struct {
 	peak map[string]int64   // bytes; of the contender's own only
 }
 
-// run looks until the work is through. The end is when progress was last seen: some know a while later that this was all.
+// run looks until the work is through. The end is when progress was last seen, for time and for what was used: some know a while later that this
+// was all, and go on with something else.
 func (w *watcher) run(ctx context.Context, began time.Time) error {
 	moved, before := began, int64(0)
 	for {
@@ -109,15 +110,16 @@ func (w *watcher) run(ctx context.Context, began time.Time) error {
 		now := time.Now()
 		if p.Done != before {
 			moved, before = now, p.Done
+			w.last = mark{now, p.Done, w.usage()}
 		}
 		if p.Done > 0 && w.first.at.IsZero() {
 			w.first = mark{now, p.Done, w.usage()}
 		}
 		if p.Through {
 			if p.Done == 0 {
-				moved = now
+				w.last = mark{now, 0, w.usage()}
 			}
-			w.last = mark{moved, p.Done, w.usage()}
+			w.last.peak = w.usage().peak
 			return nil
 		}
 		if now.Sub(moved) > stallMax {

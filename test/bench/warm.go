@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -17,59 +18,75 @@ import (
 const (
 	warmProducers = 8 // with transactions of their own, side by side
 	warmRecords   = 4 // of each transaction, one to a partition
-	warmBulk      = 500_000
+	warmBulkers   = 2 // with large transactions
+	warmBulk      = 20_000
+	warmLast      = 500_000 // records of the bare producer, whose rate is noted
 	warmRowBytes  = 200
 )
 
-// warm keeps the broker busy for a while: with small transactions that somebody reads as they are committed, and with large requests.
+// warm keeps the broker busy for a while: with small transactions that somebody reads as they are committed, and then with large ones for half
+// as long.
 func (r *run) warm(ctx context.Context) error {
 	topic := r.bed.next("warm") + ".records"
 	if _, err := r.bed.admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
 		return fmt.Errorf("make the topic %s: %w", topic, err)
 	}
 	r.note("the broker is warmed up for %s", r.settings.warmFor())
-	ending, cancel := context.WithTimeout(ctx, r.settings.warmFor())
-	defer cancel()
 	reading, stop := context.WithCancel(ctx)
-	var reader, writers sync.WaitGroup
-	errs := make([]error, warmProducers+1)
-	counts := make([]int, warmProducers)
-	reader.Go(func() { errs[warmProducers] = r.readAlong(reading, topic) })
-	for i := range warmProducers {
-		writers.Go(func() { counts[i], errs[i] = r.transact(ctx, ending, topic, fmt.Sprintf("%s.%d", topic, i)) })
-	}
-	writers.Wait()
+	var reader sync.WaitGroup
+	var readError error
+	reader.Go(func() { readError = r.readAlong(reading, topic) })
+	small, err := r.transactFor(ctx, r.settings.warmFor(), topic, warmProducers, warmRecords)
+	large, also := r.transactFor(ctx, r.settings.warmFor()/2, topic, warmBulkers, warmBulk)
 	stop()
 	reader.Wait()
-	sum := 0
-	for _, n := range counts {
-		sum += n
-	}
-	bulk, err := floor.Produce(ctx, floor.ProduceOptions{Brokers: []string{r.bed.kafka.Address()}, Topic: topic, Rows: warmBulk, RowBytes: warmRowBytes})
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(err, also, readError); err != nil {
 		return fmt.Errorf("warm the broker up: %w", err)
 	}
-	r.note("it did %d transactions, and %.0f rows/s after them", sum, float64(bulk.Rows)/bulk.Seconds)
+	bulk, err := floor.Produce(ctx, floor.ProduceOptions{Brokers: []string{r.bed.kafka.Address()}, Topic: topic, Rows: warmLast, RowBytes: warmRowBytes})
+	if err != nil {
+		return fmt.Errorf("warm the broker up: %w", err)
+	}
+	r.note("it did %d small transactions and %d large ones, and %.0f rows/s after them", small, large, float64(bulk.Rows)/bulk.Seconds)
 	_, err = r.bed.admin.DeleteTopics(ctx, topic)
 	return err
 }
 
-// transact makes small transactions until the time is over, and says how many. Each is brought to its end.
-func (r *run) transact(ctx, ending context.Context, topic, id string) (count int, err error) {
+// transactFor has producers make transactions of so many records each, side by side for a while, and says how many they made.
+func (r *run) transactFor(ctx context.Context, long time.Duration, topic string, producers, records int) (count int, err error) {
+	ending, cancel := context.WithTimeout(ctx, long)
+	defer cancel()
+	counts, errs := make([]int, producers), make([]error, producers)
+	var writers sync.WaitGroup
+	for i := range producers {
+		writers.Go(func() { counts[i], errs[i] = r.transact(ctx, ending, topic, fmt.Sprintf("%s.%d", topic, i), records) })
+	}
+	writers.Wait()
+	for _, n := range counts {
+		count += n
+	}
+	return count, errors.Join(errs...)
+}
+
+// transact makes transactions until the time is over, and says how many. Each is brought to its end.
+func (r *run) transact(ctx, ending context.Context, topic, id string, size int) (count int, err error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(r.bed.kafka.Address()), kgo.TransactionalID(id), kgo.DefaultProduceTopic(topic),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		return 0, err
 	}
 	defer client.Close()
-	value := make([]byte, warmRowBytes)
+	records := make([]*kgo.Record, size)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range records {
+		records[i] = &kgo.Record{Partition: int32(i % partitions), Key: fmt.Append(nil, i), Value: make([]byte, warmRowBytes)}
+		for at := range records[i].Value {
+			records[i].Value[at] = byte('0' + random.IntN(10))
+		}
+	}
 	for ; ending.Err() == nil; count++ {
 		if err := client.BeginTransaction(); err != nil {
 			return count, err
-		}
-		records := make([]*kgo.Record, warmRecords)
-		for i := range records {
-			records[i] = &kgo.Record{Partition: int32(i % partitions), Value: value}
 		}
 		if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 			return count, err
@@ -96,7 +113,7 @@ func (r *run) readAlong(ctx context.Context, topic string) error {
 	return nil
 }
 
-// warmFor is how long that goes on.
+// warmFor is how long the first of that goes on.
 func (s *Settings) warmFor() time.Duration {
 	if s.Quick {
 		return 20 * time.Second
