@@ -21,7 +21,7 @@ import (
 var benchName = change.TableName{DB: "sbtest", Name: "sbtest1"}
 
 // benchLoop returns a loop that captures the table, and its TABLE_MAP.
-func benchLoop(b *testing.B) (*loop, *rowimage.TableMap) {
+func benchLoop(b testing.TB) (*loop, *rowimage.TableMap) {
 	b.Helper()
 	l := newTestLoop(b)
 	text := func(name string, length int) change.Column {

@@ -121,11 +121,12 @@ func (l *loop) wish(t *table, r crawl.Request, why string) error {
 // topicKeys reads a table's own topic for the sweep.
 type topicKeys struct{ *session }
 
-// Keys calls each for the keys, unframed, whose newest record is a put older than the version.
+// Keys calls each for the keys, unframed, whose newest record is a put older than the version. A fresh topic has none but what the stream
+// brought since it was made, whose deletes it brought too, so that the first crawl of a large table need not read all of it back.
 func (k topicKeys) Keys(ctx context.Context, name change.TableName, older change.Version, pass, passes int, each func([]byte) error) error {
 	var topic string
 	err := k.loop.call(ctx, func(context.Context) error {
-		if t := k.loop.tables[name]; t != nil {
+		if t := k.loop.tables[name]; t != nil && !t.state.Fresh {
 			topic = t.state.Topic
 		}
 		return nil

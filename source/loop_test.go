@@ -2,13 +2,17 @@ package source
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
 	"github.com/sluice-cdc/sluice/kafka"
 	"github.com/sluice-cdc/sluice/mysql/gtid"
+	"github.com/sluice-cdc/sluice/schema/registry"
 	"github.com/sluice-cdc/sluice/source/binlog"
+	"github.com/sluice-cdc/sluice/source/crawl"
 	"github.com/sluice-cdc/sluice/source/merge"
 	"github.com/sluice-cdc/sluice/source/publish"
 	"github.com/sluice-cdc/sluice/testbed/localbroker"
@@ -163,6 +167,82 @@ func TestAClockFarAheadIsNotBelieved(t *testing.T) {
 			if v := change.Version(5).Next(l.txn.commitMicros); (v > 6) != c.want {
 				t.Errorf("%s, %s: the version after 5 is %d", name, which, v)
 			}
+		}
+	}
+}
+
+// Chunks that are published while others are being read share a commit, and nobody else waits for it.
+func TestChunksShareCommits(t *testing.T) {
+	l, tm := benchLoop(t)
+	l.log, l.windows, l.waiting = slog.New(slog.DiscardHandler), map[merge.WindowID]int{}, map[merge.WindowID]*chunk{}
+	l.patience = time.NewTimer(time.Hour)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish := func(id merge.WindowID) *chunk {
+		t.Helper()
+		c := &chunk{valueID: 2, done: make(chan crawl.Outcome, 1), progress: func(int) crawl.Progress { return crawl.Progress{ID: "c", Table: benchName} }}
+		l.waiting[id] = c
+		must(l.publishChunk(t.Context(), merge.Due{ID: id, Table: benchName, Rows: []merge.Row{{Key: []byte{byte(id)}, Value: []byte("row")}}}))
+		return c
+	}
+	settled := func(when string, want bool) {
+		t.Helper()
+		must(l.settle(t.Context()))
+		if committed := l.pub.Age() == 0; committed != want {
+			t.Errorf("%s: committed: %v, want %v", when, committed, want)
+		}
+	}
+	l.windows[2] = 2
+	first := publish(1)
+	settled("another chunk is being read", false)
+	delete(l.windows, 2)
+	second := publish(2)
+	settled("no other chunk is being read", true)
+	if len(first.done) != 1 || len(second.done) != 1 {
+		t.Error("the crawl was not told")
+	}
+	l.windows[4] = 2
+	publish(3)
+	ev := benchEvent(tm, change.Create, 1)
+	for _, e := range []*binlog.Event{{Kind: binlog.Begin, Position: ev.Position}, ev, {Kind: binlog.Commit, Position: ev.Position}} {
+		must(l.take(t.Context(), e))
+	}
+	settled("the stream has brought a row", true)
+	publish(4)
+	l.then = append(l.then, func() {})
+	settled("somebody else waits for the commit", true)
+	publish(5)
+	settled("another chunk is still being read", false)
+	select {
+	case <-l.patience.C:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing wakes the loop up")
+	}
+	settled("it was open for long enough", true)
+}
+
+// What a first crawl has to look up in its topic is nothing: it is not read.
+func TestAFreshTopicIsNotSwept(t *testing.T) {
+	l, _ := benchLoop(t)
+	if err := errors.Join(l.pub.Add(l.tables[benchName].record(append(registry.AppendFrame(nil, 1), 7), []byte("row"), 5)), l.commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for call := range l.calls {
+			_ = call(t.Context())
+		}
+	}()
+	defer close(l.calls)
+	for _, fresh := range []bool{false, true} {
+		l.tables[benchName].state.Fresh = fresh
+		found := 0
+		err := topicKeys{&session{Source: &Source{client: l.pub.Client()}, loop: l}}.Keys(t.Context(), benchName, 6, 0, 1, func([]byte) error { found++; return nil })
+		if err != nil || (found == 0) != fresh {
+			t.Errorf("fresh %v: %d keys, %v", fresh, found, err)
 		}
 	}
 }

@@ -111,9 +111,9 @@ func (w *watcher) run(ctx context.Context, began time.Time) error {
 		if p.Done != before {
 			moved, before = now, p.Done
 			w.last = mark{now, p.Done, w.usage()}
-		}
-		if p.Done > 0 && w.first.at.IsZero() {
-			w.first = mark{now, p.Done, w.usage()}
+			if w.first.at.IsZero() {
+				w.first = w.last
+			}
 		}
 		if p.Through {
 			if p.Done == 0 {
