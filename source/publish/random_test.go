@@ -210,6 +210,7 @@ func TestRandomLivesWithCutConnections(t *testing.T) {
 func TestRandomLivesOnKafka(t *testing.T) {
 	b := realBench(t)
 	random := seed(t)
+	t.Run("commits", func(t *testing.T) { commits(t, b.anew(t)) })
 	t.Run("deaths", func(t *testing.T) { live(t, b.anew(t), random, 120, nil) })
 	t.Run("cuts", func(t *testing.T) {
 		cut := &cutter{random: rand.New(rand.NewPCG(random.Uint64(), 2)), odds: 30}
@@ -219,12 +220,41 @@ func TestRandomLivesOnKafka(t *testing.T) {
 	t.Run("the request to commit is lost", func(t *testing.T) { lostAnswer(t, b.anew(t), true, all, true, false) })
 	t.Run("fencing", func(t *testing.T) { fencing(t, b.anew(t), "sent") })
 	setTransactionVersion(t, b.admin, 1) // as before Kafka 4.0
+	t.Run("commits, partitions told", func(t *testing.T) { commits(t, b.anew(t)) })
 	t.Run("deaths, partitions told", func(t *testing.T) { live(t, b.anew(t), random, 120, nil) })
 	t.Run("cuts, partitions told", func(t *testing.T) {
 		cut := &cutter{random: rand.New(rand.NewPCG(random.Uint64(), 2)), odds: 30}
 		live(t, b.anew(t), random, 60, cut)
 	})
 	t.Run("fencing, partitions told", func(t *testing.T) { fencing(t, b.anew(t), "sent") })
+}
+
+// commits has one Publisher commit again and again to the same partitions, in one batch of each and in several, without losing a transaction.
+func commits(t *testing.T, b *bench) {
+	t.Helper()
+	p := b.open(t)
+	const transactions = 8
+	for i := range transactions {
+		p.batchMax = 1 + 1000*(i%2)
+		for row := range 7 {
+			v := change.Version(7*i + row + 1)
+			must(t, p.Add(record(b.topics[0], int32(row%2), strconv.Itoa(int(v)), v)))
+		}
+		must(t, p.Set(position(change.Version(7*i+7))))
+		must(t, p.Commit(ctxOf(t)))
+	}
+	for partition, each := range map[int32]int{0: 4, 1: 3} {
+		if got := b.read(t, b.topics[0])[partition]; len(got) != transactions*each {
+			t.Errorf("partition %d has %d records", partition, len(got))
+		}
+	}
+}
+
+func TestCommits(t *testing.T) {
+	commits(t, newBench(t))
+	told := newBench(t)
+	setTransactionVersion(t, told.admin, 0)
+	commits(t, told)
 }
 
 func realBench(t *testing.T) *bench {
