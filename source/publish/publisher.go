@@ -30,8 +30,8 @@ type Config struct {
 	// side waits for Kafka before it gives a transaction up. Longer rides out a broker's restart inside one
 	// transaction; shorter lets read_committed readers go on sooner after a source died. Default 60 s.
 	TransactionTimeout time.Duration
-	// BufferBytes bounds what is complete and not acknowledged, before compression; Add waits when it is full. It is at
-	// least twice the largest record. Default 16 MiB.
+	// BufferBytes bounds what is complete and not acknowledged, before compression; Add waits when it is full. Half as much at the most is
+	// in batches that are still open. It is at least twice the largest record. Default 16 MiB.
 	BufferBytes int
 	// Settle is the least time between the answer to a commit and the first request of the same id's next transaction. A broker
 	// that is still writing the markers of the transaction before makes a request that comes too soon wait for
@@ -106,6 +106,7 @@ type Publisher struct {
 	states  states
 	started []*partition // with an open batch
 
+	held      int  // bytes of open batches' records
 	completed bool // a batch was, since room was looked for
 
 	topics map[string]*topic

@@ -10,9 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/sluice-cdc/sluice/internal/fault"
 	"github.com/sluice-cdc/sluice/kafka"
 )
 
@@ -40,6 +38,7 @@ type sender struct {
 	batches int        // closed and not acknowledged
 	bytes   int        // their records', before compression
 	err     error      // the first that nothing helps against
+	why     error      // why something was tried again last
 }
 
 // topic is what is known of a topic that is written to.
@@ -73,11 +72,11 @@ type sequence struct {
 }
 
 const (
-	// ackTimeout is how long a broker may wait for its replicas before it answers that they are late.
-	ackTimeout = 10 * time.Second
 	// unknownTriesMax is how often a topic or partition that no broker knows is asked for: one that was made a moment ago is not known to
 	// all of them yet. It takes some five seconds.
 	unknownTriesMax = 12
+	// requestBytes is how much goes into one request, unless one batch is more: brokers refuse those above socket.request.max.bytes, 100 MiB.
+	requestBytes = 8 << 20
 	// triesNoted is after how many tries in vain the operator is told.
 	triesNoted = 6
 )
@@ -124,16 +123,14 @@ func (s *sender) await(holds func() bool) error {
 		select {
 		case <-s.changed:
 		case <-s.ctx.Done():
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.why != nil { // said, but no answer to what became of the transaction
+				return fmt.Errorf("%w; last it was tried again for: %v", context.Cause(s.ctx), s.why)
+			}
 			return context.Cause(s.ctx)
 		}
 	}
-}
-
-// failed returns the error that nothing helps against, if there is one.
-func (s *sender) failed() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
 }
 
 func (s *sender) notify() {
@@ -203,30 +200,45 @@ func (s *sender) send(batches []*batch, tries int, cause error) {
 		return
 	}
 	s.mu.Lock()
-	groups := make(map[int32][]*batch)
-	for _, b := range batches {
-		groups[b.to.leader] = append(groups[b.to.leader], b)
-	}
+	requests := inRequests(batches)
 	s.mu.Unlock()
-	for leader, group := range groups {
-		if len(groups) == 1 {
-			s.produce(leader, group, tries)
-			return
-		}
-		s.running.Go(func() { s.produce(leader, group, tries) })
+	for _, r := range requests[1:] {
+		s.running.Go(func() { s.produce(r, tries) })
 	}
+	s.produce(requests[0], tries)
+}
+
+// inRequests groups batches by their leaders, so many to a request as fit.
+func inRequests(batches []*batch) (requests [][]*batch) {
+	type open struct{ at, bytes int }
+	of := make(map[int32]open)
+	for _, b := range batches {
+		o, known := of[b.to.leader]
+		if !known || o.bytes+len(b.wire) > requestBytes {
+			o = open{at: len(requests)}
+			requests = append(requests, nil)
+		}
+		requests[o.at] = append(requests[o.at], b)
+		o.bytes += len(b.wire)
+		of[b.to.leader] = o
+	}
+	return requests
 }
 
 // retry is send once more, unless the publisher is at its end.
 func (s *sender) retry(batches []*batch, tries int, cause error) {
-	if s.ctx.Err() == nil {
-		s.send(batches, tries+1, cause)
+	if s.ctx.Err() != nil {
+		return
 	}
+	s.mu.Lock()
+	s.why = cause
+	s.mu.Unlock()
+	s.send(batches, tries+1, cause)
 }
 
 // produce sends one request and takes the answer in.
-func (s *sender) produce(leader int32, batches []*batch, tries int) {
-	answers := s.ask(leader, batches)
+func (s *sender) produce(batches []*batch, tries int) {
+	answers := s.ask(batches)
 	var done, again []*batch
 	var cause error
 	for i, b := range batches {
@@ -289,6 +301,9 @@ func (s *sender) acknowledged(batches []*batch) (next []*batch) {
 		}
 		s.wires.Put(&b.wire)
 	}
+	if len(batches) > 0 {
+		s.why = nil
+	}
 	s.notify()
 	return next
 }
@@ -300,203 +315,4 @@ func (s *sender) fail(err error) {
 		s.err = err
 	}
 	s.notify()
-}
-
-// ask sends the batches to their leader and returns what it says of each.
-func (s *sender) ask(leader int32, batches []*batch) []error {
-	answers := make([]error, len(batches))
-	err := s.join(batches)
-	if err == nil {
-		fault.Point("publish/before-produce")
-		var resp kmsg.Response
-		if resp, err = s.client.Broker(int(leader)).Request(s.ctx, s.request(batches)); err == nil {
-			fault.Point("publish/after-produce")
-			said := produced(resp.(*kmsg.ProduceResponse))
-			for i, b := range batches {
-				answers[i] = said(b)
-			}
-			return answers
-		}
-	}
-	for i := range answers {
-		answers[i] = err
-	}
-	return answers
-}
-
-func (s *sender) request(batches []*batch) *kmsg.ProduceRequest {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	req := kmsg.NewPtrProduceRequest()
-	req.TransactionID = &batches[0].by.transactionalID
-	req.Acks, req.TimeoutMillis = -1, int32(ackTimeout.Milliseconds())
-	at := make(map[*topic]int)
-	for _, b := range batches {
-		i, known := at[b.to.topic]
-		if !known {
-			i = len(req.Topics)
-			at[b.to.topic] = i
-			t := kmsg.NewProduceRequestTopic()
-			t.Topic, t.TopicID = b.to.topic.name, b.to.topic.id
-			req.Topics = append(req.Topics, t)
-		}
-		p := kmsg.NewProduceRequestTopicPartition()
-		p.Partition, p.Records = b.to.number, b.wire
-		req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
-	}
-	return req
-}
-
-// produced returns what the response says of a batch. From version 13 on it names topics by their ids.
-func produced(resp *kmsg.ProduceResponse) func(b *batch) error {
-	type place struct {
-		name      string
-		id        [16]byte
-		partition int32
-	}
-	said := make(map[place]error)
-	for i := range resp.Topics {
-		t := &resp.Topics[i]
-		for j := range t.Partitions {
-			p := &t.Partitions[j]
-			at := place{name: t.Topic, partition: p.Partition}
-			if resp.Version >= 13 {
-				at.name, at.id = "", t.TopicID
-			}
-			err := kerr.ErrorForCode(p.ErrorCode)
-			if err != nil && p.ErrorMessage != nil && *p.ErrorMessage != "" {
-				err = fmt.Errorf("%w (%s)", err, *p.ErrorMessage)
-			}
-			said[at] = err
-		}
-	}
-	return func(b *batch) error {
-		at := place{name: b.to.topic.name, partition: b.to.number}
-		if resp.Version >= 13 {
-			at.name, at.id = "", b.to.topic.id
-		}
-		err, ok := said[at]
-		if !ok {
-			return errNoAnswer
-		}
-		return err
-	}
-}
-
-var errNoAnswer = errors.New("the broker's answer says nothing of the partition")
-
-// errOtherTopic is the topic having been made anew: what was acknowledged of the transaction is gone with the old one.
-var errOtherTopic = errors.New("the topic was deleted and made again while it was written to")
-
-// lead finds the leaders: where one is not known, and after a try in vain of all.
-func (s *sender) lead(batches []*batch, anew bool) error {
-	req := kmsg.NewPtrMetadataRequest()
-	topics := make(map[string]*topic)
-	s.mu.Lock()
-	for _, b := range batches {
-		t := b.to.topic
-		if (b.to.leader < 0 || anew) && topics[t.name] == nil {
-			topics[t.name] = t
-			r := kmsg.NewMetadataRequestTopic()
-			r.Topic = &t.name
-			req.Topics = append(req.Topics, r)
-		}
-	}
-	s.mu.Unlock()
-	if len(topics) == 0 {
-		return nil
-	}
-	resp, err := req.RequestWith(s.ctx, s.client)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range resp.Topics {
-		t := &resp.Topics[i]
-		if t.Topic == nil || topics[*t.Topic] == nil {
-			continue
-		}
-		if err := topics[*t.Topic].learn(t); err != nil {
-			return err
-		}
-	}
-	for _, b := range batches {
-		if b.to.leader < 0 {
-			return fmt.Errorf("%s/%d: %w", b.to.topic.name, b.to.number, kerr.LeaderNotAvailable)
-		}
-	}
-	return nil
-}
-
-// learn takes in what a broker knows of the topic.
-func (t *topic) learn(m *kmsg.MetadataResponseTopic) error {
-	if err := kerr.ErrorForCode(m.ErrorCode); err != nil {
-		return fmt.Errorf("%s: %w", t.name, err)
-	}
-	switch {
-	case t.id == [16]byte{}:
-		t.id = m.TopicID
-	case t.id != m.TopicID:
-		return fmt.Errorf("%s: %w", t.name, errOtherTopic)
-	}
-	for i := range m.Partitions {
-		p := &m.Partitions[i]
-		if int(p.Partition) < len(t.partitions) && t.partitions[p.Partition] != nil {
-			t.partitions[p.Partition].leader = p.Leader
-		}
-	}
-	return nil
-}
-
-// join tells the coordinator which partitions the transaction writes to, before they are. Brokers from Kafka 4.0 on, where the cluster's
-// transaction.version is 2 at least (KIP-890), learn it from what is written.
-func (s *sender) join(batches []*batch) error {
-	if !s.explicit {
-		return nil
-	}
-	by := &batches[0].by
-	req := kmsg.NewPtrAddPartitionsToTxnRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch = by.transactionalID, by.id, by.epoch
-	at := make(map[*topic]int)
-	s.mu.Lock()
-	for _, b := range batches {
-		if b.to.joined == b.transaction {
-			continue
-		}
-		i, known := at[b.to.topic]
-		if !known {
-			i = len(req.Topics)
-			at[b.to.topic] = i
-			t := kmsg.NewAddPartitionsToTxnRequestTopic()
-			t.Topic = b.to.topic.name
-			req.Topics = append(req.Topics, t)
-		}
-		req.Topics[i].Partitions = append(req.Topics[i].Partitions, b.to.number)
-	}
-	s.mu.Unlock()
-	if len(req.Topics) == 0 {
-		return nil
-	}
-	resp, err := req.RequestWith(s.ctx, s.client)
-	if err != nil {
-		return err
-	}
-	for i := range resp.Topics {
-		for _, p := range resp.Topics[i].Partitions {
-			// Where one partition cannot be added none is, and all others say that.
-			if e := kerr.ErrorForCode(p.ErrorCode); e != nil && (err == nil || errors.Is(err, kerr.OperationNotAttempted)) {
-				err = fmt.Errorf("add %s/%d to the transaction: %w", resp.Topics[i].Topic, p.Partition, e)
-			}
-		}
-	}
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, b := range batches {
-		b.to.joined = b.transaction
-	}
-	return nil
 }

@@ -116,3 +116,61 @@ func TestATopicThatNobodyHas(t *testing.T) {
 		t.Errorf("commit returned %v", err)
 	}
 }
+
+// Rows of many partitions do not wait in open batches for the commit, however large the transaction is.
+func TestOpenBatchesAreBounded(t *testing.T) {
+	b := newBench(t)
+	cfg := b.settings(t)
+	cfg.Kafka.MaxMessageBytes, cfg.BufferBytes = 64<<10, 1
+	p, err := Open(ctxOf(t), cfg)
+	must(t, err)
+	t.Cleanup(p.Close)
+	const rows, size = 6 * 64, 1 << 10
+	for i := range rows { // to each partition what makes no batch
+		must(t, p.Add(Record{Topic: b.topics[i%2], Partition: int32(i / 2 % partitions), Key: []byte("k"), Value: make([]byte, size)}))
+		if most := p.cfg.BufferBytes/2 + 2*size; p.held > most {
+			t.Fatalf("%d bytes are in open batches, %d may be", p.held, most)
+		}
+	}
+	must(t, p.Commit(ctxOf(t)))
+	if p.held != 0 {
+		t.Errorf("%d bytes are held after the commit", p.held)
+	}
+	found := 0
+	for _, topic := range b.topics {
+		for _, records := range b.read(t, topic) {
+			found += len(records)
+		}
+	}
+	if found != rows {
+		t.Errorf("%d rows of %d are there", found, rows)
+	}
+}
+
+// A request has one leader's batches, and is no larger than brokers take.
+func TestBatchesInRequests(t *testing.T) {
+	random := seed(t)
+	for range 200 {
+		var batches []*batch
+		for range 1 + random.IntN(40) {
+			batches = append(batches, &batch{to: &partition{leader: random.Int32N(3)}, wire: make([]byte, random.IntN(requestBytes/2))})
+		}
+		batches[0].wire = make([]byte, 2*requestBytes) // one may be larger
+		seen := map[*batch]bool{}
+		for _, r := range inRequests(batches) {
+			bytes := 0
+			for _, b := range r {
+				if bytes += len(b.wire); b.to.leader != r[0].to.leader || seen[b] {
+					t.Fatal("a request has batches of two leaders, or one twice")
+				}
+				seen[b] = true
+			}
+			if bytes > requestBytes && len(r) > 1 {
+				t.Fatalf("a request of %d batches has %d bytes", len(r), bytes)
+			}
+		}
+		if len(seen) != len(batches) {
+			t.Fatalf("%d batches of %d are in requests", len(seen), len(batches))
+		}
+	}
+}

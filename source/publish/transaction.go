@@ -73,6 +73,9 @@ func (p *Publisher) Add(r Record) error {
 	p.put(&r)
 	p.records++
 	fault.Point("publish/after-add")
+	if p.held > p.cfg.BufferBytes/2 { // of so many partitions that their open batches take as much as those on their way
+		p.completeAll()
+	}
 	if p.completed {
 		return p.relieve()
 	}
@@ -92,8 +95,11 @@ func (p *Publisher) put(r *Record) {
 		b = p.newBatch(to)
 		size = recordBytes(r, 0)
 	}
-	p.bytes += int64(size)
-	if b.append(r, size); len(b.records) >= p.batchMax {
+	before := len(b.records)
+	b.append(r, size)
+	p.bytes += int64(len(b.records) - before)
+	p.held += len(b.records) - before
+	if len(b.records) >= p.batchMax {
 		p.complete(to)
 	}
 }
@@ -131,17 +137,19 @@ func (p *Publisher) newBatch(to *partition) *batch {
 	return to.open
 }
 
-// close takes the partition's batch as complete.
-func (b *batch) close(lane int) {
-	b.to.open = nil
-	last := &b.to.sequences[lane]
+// closeBatch takes the partition's open batch as complete.
+func (p *Publisher) closeBatch(to *partition) *batch {
+	b := to.open
+	to.open = nil
+	last := &to.sequences[p.turn]
 	last.next = nextSequence(last.next, b.count)
+	return b
 }
 
 // complete sends the partition's batch on its way.
 func (p *Publisher) complete(to *partition) {
-	b := to.open
-	b.close(p.turn)
+	b := p.closeBatch(to)
+	p.held -= len(b.records)
 	p.out.submit([]*batch{b})
 	p.completed = true
 }
@@ -150,13 +158,12 @@ func (p *Publisher) complete(to *partition) {
 func (p *Publisher) completeAll() {
 	batches := make([]*batch, 0, len(p.started))
 	for _, to := range p.started {
-		if b := to.open; b != nil { // else it was complete before, and may stand here twice
-			b.close(p.turn)
-			batches = append(batches, b)
+		if to.open != nil { // else it was complete before, and may stand here twice
+			batches = append(batches, p.closeBatch(to))
 		}
 	}
 	clear(p.started)
-	p.started = p.started[:0]
+	p.started, p.held, p.completed = p.started[:0], 0, true
 	if len(batches) > 0 {
 		p.out.submit(batches)
 	}
