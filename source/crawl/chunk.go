@@ -21,6 +21,7 @@ import (
 type chunk struct {
 	window Window
 	rows   []merge.Row
+	memory *rowMemory // that rows lie in; nil: of their own
 	high   change.Position
 	next   []string // the place after which the range goes on
 	done   bool     // the range has no more
@@ -75,6 +76,9 @@ func (m *Manager) chunk(ctx context.Context, t *task) error {
 	out, err := m.stream.Read(ctx, c.window, c.rows, c.high, progress)
 	if err != nil {
 		return fromStream(err)
+	}
+	if c.memory != nil { // published or thrown away, the stream has no more to do with the rows
+		rowMemories.Put(c.memory)
 	}
 	if !out.Published {
 		return &discardedError{reason: out.Reason, asked: c.asked}
@@ -223,7 +227,7 @@ func (s *session) fillRange(ctx context.Context, t *task, q *selection, c *chunk
 	if err != nil {
 		return err
 	}
-	c.rows, c.bytes, c.took, c.asked = got.rows, got.bytes, got.took, max(got.seen, 1)
+	c.rows, c.memory, c.bytes, c.took, c.asked = got.rows, got.memory, got.bytes, got.took, max(got.seen, 1)
 	switch {
 	case got.cut:
 		c.next = got.last

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sluice-cdc/sluice/change"
@@ -29,14 +31,25 @@ type selection struct {
 	expect  int64 // about how many there will be
 }
 
+// rowMemory is what rows of a chunk lie in. It is used again when the stream is done with them.
+type rowMemory struct {
+	buffer []byte // keys and values, one behind the other
+	ends   []int  // of key, value, key, value ... in buffer
+	rows   []merge.Row
+}
+
+// rowMemories are those that nobody uses.
+var rowMemories = sync.Pool{New: func() any { return new(rowMemory) }}
+
 // chunkRows is what a SELECT gave.
 type chunkRows struct {
-	rows  []merge.Row
-	last  []string // the place of the last row, as literals; nil without rows
-	bytes int64    // encoded
-	seen  int      // rows that the server gave: those that do not pass are not among rows
-	cut   bool     // the budget was full before the result ended
-	took  time.Duration
+	memory *rowMemory
+	rows   []merge.Row
+	last   []string // the place of the last row, as literals; nil without rows
+	bytes  int64    // encoded
+	seen   int      // rows that the server gave: those that do not pass are not among rows
+	cut    bool     // the budget was full before the result ended
+	took   time.Duration
 }
 
 // tooWideError says that rows were so much longer than expected that what follows the budget is not worth
@@ -118,10 +131,9 @@ type rowReader struct {
 	event   avro.Event
 	block   avro.SourceBlock
 
-	buffer []byte
-	ends   []int    // of key, value, key, value ... in buffer
-	last   [][]byte // texts of the last row's bound
-	out    chunkRows
+	*rowMemory
+	last [][]byte // texts of the last row's bound
+	out  chunkRows
 }
 
 func newRowReader(q *selection, extra []int) *rowReader {
@@ -132,10 +144,11 @@ func newRowReader(q *selection, extra []int) *rowReader {
 		row:  avro.Row{Text: raw[:columns:columns]},
 		last: make([][]byte, len(q.shape.columns)),
 
-		buffer: make([]byte, 0, q.expect),
-		ends:   make([]int, 0, 2*q.limit),
-		out:    chunkRows{rows: make([]merge.Row, 0, q.limit)},
+		rowMemory: rowMemories.Get().(*rowMemory),
 	}
+	r.buffer = slices.Grow(r.buffer[:0], int(q.expect))
+	r.ends, r.rows = slices.Grow(r.ends[:0], 2*q.limit), slices.Grow(r.rows[:0], q.limit)
+	r.out.memory = r.rowMemory
 	r.block.Set(&q.source)
 	r.event = avro.Event{Op: change.Read, After: r.row, Block: &r.block, TsMs: q.millis}
 	return r
@@ -213,7 +226,7 @@ func (r *rowReader) take() error {
 		return err
 	}
 	r.ends = append(r.ends, key, len(r.buffer))
-	r.out.rows = append(r.out.rows, merge.Row{})
+	r.rows = append(r.rows, merge.Row{})
 	r.out.bytes += int64(len(r.buffer) - before)
 	return nil
 }
@@ -242,11 +255,12 @@ func (r *rowReader) drain(rows driver.Rows) (all bool, err error) {
 // finish makes the slices, and the last row's place.
 func (r *rowReader) finish() (*chunkRows, error) {
 	start := 0
-	for i := range r.out.rows {
+	for i := range r.rows {
 		key, value := r.ends[2*i], r.ends[2*i+1]
-		r.out.rows[i] = merge.Row{Key: r.buffer[start:key:key], Value: r.buffer[key:value:value]}
+		r.rows[i] = merge.Row{Key: r.buffer[start:key:key], Value: r.buffer[key:value:value]}
 		start = value
 	}
+	r.out.rows = r.rows
 	if r.out.seen == 0 {
 		return &r.out, nil
 	}

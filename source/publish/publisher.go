@@ -235,7 +235,7 @@ func (p *Publisher) Close() {
 func (p *Publisher) fail(cause error, step string) error {
 	if p.lost == nil {
 		if p.overdue.Load() {
-			cause = fmt.Errorf("%w (open for %v)", context.DeadlineExceeded, p.Age().Round(time.Millisecond))
+			cause = fmt.Errorf("%w (open for %v): %v", context.DeadlineExceeded, p.Age().Round(time.Millisecond), cause)
 		}
 		p.lost = lostBy(cause, step, p.cfg.Prefix, p.turn, p.Age(), p.cfg.TransactionTimeout)
 		if p.watch != nil {

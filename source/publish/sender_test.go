@@ -3,7 +3,9 @@ package publish
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -172,5 +174,22 @@ func TestBatchesInRequests(t *testing.T) {
 		if len(seen) != len(batches) {
 			t.Fatalf("%d batches of %d are in requests", len(seen), len(batches))
 		}
+	}
+}
+
+// What was tried again until the time was over is in the error.
+func TestWhyItWasTriedAgainIsSaid(t *testing.T) {
+	b := newBench(t)
+	cfg := b.settings(t)
+	cfg.TransactionTimeout = time.Second
+	p, err := Open(ctxOf(t), cfg)
+	must(t, err)
+	t.Cleanup(p.Close)
+	b.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: 1000})
+	must(t, p.Add(record(b.topics[0], 0, "a", 1)))
+	err = p.Commit(ctxOf(t))
+	var lost *Lost
+	if !errors.As(err, &lost) || lost.Fenced || change.SeverityOf(err) != change.Retry || !strings.Contains(change.Explain(err), "NOT_ENOUGH_REPLICAS") {
+		t.Errorf("commit returned %v", err)
 	}
 }

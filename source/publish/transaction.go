@@ -67,9 +67,7 @@ func (p *Publisher) Add(r Record) error {
 	if err := p.TooLarge(&r); err != nil {
 		return err
 	}
-	if err := p.begin(); err != nil {
-		return err
-	}
+	p.begin()
 	p.put(&r)
 	p.records++
 	fault.Point("publish/after-add")
@@ -197,17 +195,15 @@ func (p *Publisher) setRaw(key string, value []byte) error {
 	if p.lost != nil {
 		return p.lost
 	}
-	if err := p.begin(); err != nil {
-		return err
-	}
+	p.begin()
 	p.states.put(key, value)
 	return nil
 }
 
 // begin opens a transaction where none is open. The broker learns of it with the first record.
-func (p *Publisher) begin() error {
+func (p *Publisher) begin() {
 	if p.open {
-		return nil
+		return
 	}
 	fault.Point("publish/before-begin")
 	p.began, p.open = time.Now(), true
@@ -220,7 +216,6 @@ func (p *Publisher) begin() error {
 	} else {
 		p.watch.Reset(p.cfg.TransactionTimeout)
 	}
-	return nil
 }
 
 // Commit sends all that was added and set and ends the transaction. When it returns nil, all of it is in Kafka,
@@ -238,9 +233,10 @@ func (p *Publisher) Commit(ctx context.Context) error {
 	defer stop()
 	if checkpoint := p.states; mutant.CheckpointApart {
 		p.states = states{}
-		if err := errors.Join(p.send(), p.end(), p.begin()); err != nil {
+		if err := errors.Join(p.send(), p.end()); err != nil {
 			return err
 		}
+		p.begin()
 		p.states = checkpoint
 	}
 	if err := p.send(); err != nil {

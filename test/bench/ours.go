@@ -231,7 +231,8 @@ mysql:
 %s  shards:
 %sroutes:
   - {table: %s.%s, by: id, rule: modulus}
-`, s.group, b.kafka.Address(), b.registry.URL(), topic, sessionTimeout, keys.String(), list.String(), database, table))
+http: "127.0.0.1:%d"
+`, s.group, b.kafka.Address(), b.registry.URL(), topic, sessionTimeout, keys.String(), list.String(), database, table, testbed.FreePort()))
 	return s, err
 }
 
