@@ -111,7 +111,7 @@ func (w *watcher) run(ctx context.Context, began time.Time) error {
 		if p.Done != before {
 			moved, before = now, p.Done
 			w.last = mark{now, p.Done, w.usage()}
-			if w.first.at.IsZero() {
+			if p.Done > 0 && w.first.at.IsZero() { // below 0: a sink has said that it has nothing yet
 				w.first = w.last
 			}
 		}
