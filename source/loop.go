@@ -171,14 +171,17 @@ func (l *loop) moreChunks() bool {
 	return l.chunks.records > 0 && len(l.windows) > 0 && l.pub.Records() == l.chunks.records && len(l.then) == l.chunks.told
 }
 
-// openForMax bounds how long a transaction is kept open because the source is behind or a commit slow: readers see nothing of it before.
-const openForMax = time.Second
+// These bound how long a transaction is kept open because a commit was slow, and because the source is behind: readers see nothing of it before.
+const (
+	openForMax    = time.Second
+	openBehindMax = 250 * time.Millisecond
+)
 
 // openFor returns how long a transaction may be open while more is at hand: the configured age, or as long as the last commit took, for
 // nothing is published while one goes on. Where the broker is slow, half of the time at least is for rows. A source that is behind
 // makes a reader wait a tenth longer than it does anyway, for fewer commits. It is pure.
 func openFor(age, commitTook, behind time.Duration) time.Duration {
-	return max(age, min(max(commitTook, behind/10), openForMax))
+	return max(age, min(commitTook, openForMax), min(behind/10, openBehindMax))
 }
 
 // await takes the next event of a transaction that arrives in pieces, if it comes soon.

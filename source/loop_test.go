@@ -71,7 +71,8 @@ func TestTransactionsGrowWithSlowCommits(t *testing.T) {
 		{3 * time.Second, time.Minute, 0, 3 * time.Second},
 		{50 * time.Millisecond, 6 * time.Millisecond, 400 * time.Millisecond, 50 * time.Millisecond},
 		{50 * time.Millisecond, 6 * time.Millisecond, 2 * time.Second, 200 * time.Millisecond},
-		{50 * time.Millisecond, 6 * time.Millisecond, time.Hour, openForMax},
+		{50 * time.Millisecond, 6 * time.Millisecond, time.Hour, openBehindMax},
+		{50 * time.Millisecond, 600 * time.Millisecond, time.Hour, 600 * time.Millisecond},
 		{50 * time.Millisecond, 6 * time.Millisecond, -time.Hour, 50 * time.Millisecond}, // clocks differ
 	} {
 		if got := openFor(c.age, c.took, c.behind); got != c.want {

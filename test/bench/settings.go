@@ -63,7 +63,7 @@ func (s *Settings) sized(quick, full int) int {
 }
 
 // The sizes. A quick run's are such that the slowest peer needs some ten seconds.
-func (s *Settings) backlogRows() int { return s.sized(120_000, 2_000_000) }
+func (s *Settings) backlogRows() int { return s.sized(500_000, 2_000_000) }
 func (s *Settings) crawlRows() int   { return s.sized(250_000, 2_000_000) }
 func (s *Settings) mysqlRows() int   { return s.sized(150_000, 2_000_000) }
 func (s *Settings) searchRows() int  { return s.sized(60_000, 2_000_000) }
