@@ -33,17 +33,14 @@ const (
 	// what makes back-to-back transactions slow.
 	backoffFirst = 4 * time.Millisecond
 	backoffMax   = time.Second
-	// concurrentBackoff is the pause between tries of InitProducerID, AddPartitionsToTxn and EndTxn while the
-	// coordinator is still finishing the transaction before.
-	concurrentBackoff = 2 * time.Millisecond
 )
 
 // Options returns the client options that the config asks for; brokers, encryption, identity, compression and
 // pacing of retries. What a client is for (groups, transactions) is added by its owner.
 func Options(c Config) ([]kgo.Opt, error) {
-	codec, ok := codecs[c.Compression]
-	if !ok {
-		return nil, configuration("kafka.compression", fmt.Errorf("unknown codec %q", c.Compression))
+	codec, err := c.codec()
+	if err != nil {
+		return nil, err
 	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
@@ -52,7 +49,6 @@ func Options(c Config) ([]kgo.Opt, error) {
 		kgo.DialTimeout(dialTimeout),
 		kgo.RetryBackoffFn(Backoff),
 		kgo.RetryTimeout(30 * time.Second),
-		kgo.ConcurrentTransactionsBackoff(concurrentBackoff),
 		kgo.MetadataMinAge(100 * time.Millisecond), // a moved leader is found soon
 		kgo.ProducerBatchCompression(codec),
 		kgo.DisableClientMetrics(), // nothing is sent to the broker that nobody asked for
@@ -73,11 +69,19 @@ func Options(c Config) ([]kgo.Opt, error) {
 	return opts, nil
 }
 
-// Compressor returns what compresses the batches that are made here; nil: nothing does.
-func Compressor(c Config) (kgo.Compressor, error) {
+func (c Config) codec() (kgo.CompressionCodec, error) {
 	codec, ok := codecs[c.Compression]
 	if !ok {
-		return nil, configuration("kafka.compression", fmt.Errorf("unknown codec %q", c.Compression))
+		return codec, configuration("kafka.compression", fmt.Errorf("unknown codec %q", c.Compression))
+	}
+	return codec, nil
+}
+
+// Compressor returns what compresses the batches that are made here; nil: nothing does.
+func Compressor(c Config) (kgo.Compressor, error) {
+	codec, err := c.codec()
+	if err != nil {
+		return nil, err
 	}
 	compressor, err := kgo.DefaultCompressor(codec)
 	if err != nil {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -245,5 +246,26 @@ func TestAFreshTopicIsNotSwept(t *testing.T) {
 		if err != nil || (found == 0) != fresh {
 			t.Errorf("fresh %v: %d keys, %v", fresh, found, err)
 		}
+	}
+}
+
+// What was kept holds until reset, also when the memory grows for what comes after it.
+func TestScratch(t *testing.T) {
+	var s scratch
+	for range 3 {
+		s.reset()
+		var kept [][]byte
+		for i := range 40 {
+			kept = append(kept, s.keep(append(s.room(), bytes.Repeat([]byte{byte(i)}, 50*i)...)))
+		}
+		for i, b := range kept {
+			if !bytes.Equal(b, bytes.Repeat([]byte{byte(i)}, 50*i)) {
+				t.Fatalf("record %d was written over", i)
+			}
+		}
+	}
+	s.keep(append(s.room(), make([]byte, 2*scratchMax)...))
+	if s.reset(); cap(s.buffer) > scratchMax {
+		t.Errorf("%d bytes are kept after a large row", cap(s.buffer))
 	}
 }

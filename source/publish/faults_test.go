@@ -85,8 +85,7 @@ func TestTooLongOpen(t *testing.T) {
 // Add does not wait for ever on a broker that answers nothing, and lets go when the publisher is closed.
 func TestAddWaitsForRoomAndNotForEver(t *testing.T) {
 	b := newBench(t)
-	cfg := b.settings(t)
-	cfg.Kafka.MaxMessageBytes, cfg.BufferBytes = 64<<10, 1
+	cfg := b.tight(t)
 	cfg.TransactionTimeout = time.Second
 	p, err := Open(ctxOf(t), cfg)
 	must(t, err)
@@ -172,8 +171,7 @@ func TestOpenFencesBeforeItReads(t *testing.T) {
 // Closing lets go of an Add that waits for room, from another goroutine.
 func TestCloseLetsGo(t *testing.T) {
 	b := newBench(t)
-	cfg := b.settings(t)
-	cfg.Kafka.MaxMessageBytes, cfg.BufferBytes = 64<<10, 1
+	cfg := b.tight(t)
 	p, err := Open(ctxOf(t), cfg)
 	must(t, err)
 	b.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {

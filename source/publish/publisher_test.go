@@ -90,6 +90,13 @@ func (b *bench) settings(t testing.TB, options ...kgo.Opt) Config {
 	return Config{Kafka: b.config, Prefix: prefix, TransactionTimeout: 20 * time.Second, Log: log, Options: options}
 }
 
+// tight are settings with so little room that some records of 60 KiB fill it.
+func (b *bench) tight(t testing.TB) Config {
+	cfg := b.settings(t)
+	cfg.Kafka.MaxMessageBytes, cfg.BufferBytes = 64<<10, 1
+	return cfg
+}
+
 type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {

@@ -44,21 +44,32 @@ func (s *sender) request(batches []*batch) (leader int, req *kmsg.ProduceRequest
 	req = kmsg.NewPtrProduceRequest()
 	req.TransactionID = &batches[0].by.transactionalID
 	req.Acks, req.TimeoutMillis = -1, int32(ackTimeout.Milliseconds())
+	for _, group := range byTopic(batches) {
+		t := kmsg.NewProduceRequestTopic()
+		t.Topic, t.TopicID = group[0].to.topic.name, group[0].to.topic.id
+		for _, b := range group {
+			p := kmsg.NewProduceRequestTopicPartition()
+			p.Partition, p.Records = b.to.number, b.wire
+			t.Partitions = append(t.Partitions, p)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	return int(batches[0].to.leader), req
+}
+
+// byTopic groups batches by their topics, as requests name them.
+func byTopic(batches []*batch) (groups [][]*batch) {
 	at := make(map[*topic]int)
 	for _, b := range batches {
 		i, known := at[b.to.topic]
 		if !known {
-			i = len(req.Topics)
+			i = len(groups)
 			at[b.to.topic] = i
-			t := kmsg.NewProduceRequestTopic()
-			t.Topic, t.TopicID = b.to.topic.name, b.to.topic.id
-			req.Topics = append(req.Topics, t)
+			groups = append(groups, nil)
 		}
-		p := kmsg.NewProduceRequestTopicPartition()
-		p.Partition, p.Records = b.to.number, b.wire
-		req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
+		groups[i] = append(groups[i], b)
 	}
-	return int(batches[0].to.leader), req
+	return groups
 }
 
 // produced returns what the response says of a batch. From version 13 on it names topics by their ids.
@@ -172,21 +183,18 @@ func (s *sender) join(batches []*batch) error {
 	by := &batches[0].by
 	req := kmsg.NewPtrAddPartitionsToTxnRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch = by.transactionalID, by.id, by.epoch
-	at := make(map[*topic]int)
 	s.mu.Lock()
-	for _, b := range batches {
-		if b.to.joined == b.transaction {
-			continue
+	for _, group := range byTopic(batches) {
+		t := kmsg.NewAddPartitionsToTxnRequestTopic()
+		t.Topic = group[0].to.topic.name
+		for _, b := range group {
+			if b.to.joined != b.transaction {
+				t.Partitions = append(t.Partitions, b.to.number)
+			}
 		}
-		i, known := at[b.to.topic]
-		if !known {
-			i = len(req.Topics)
-			at[b.to.topic] = i
-			t := kmsg.NewAddPartitionsToTxnRequestTopic()
-			t.Topic = b.to.topic.name
+		if len(t.Partitions) > 0 {
 			req.Topics = append(req.Topics, t)
 		}
-		req.Topics[i].Partitions = append(req.Topics[i].Partitions, b.to.number)
 	}
 	s.mu.Unlock()
 	if len(req.Topics) == 0 {

@@ -101,8 +101,7 @@ func (s *sender) submit(batches []*batch) {
 	s.mu.Lock()
 	s.batches += len(batches)
 	for _, b := range batches {
-		b.size = len(b.records)
-		s.bytes += b.size
+		s.bytes += len(b.records)
 	}
 	s.mu.Unlock()
 	select {

@@ -122,8 +122,7 @@ func TestATopicThatNobodyHas(t *testing.T) {
 // Rows of many partitions do not wait in open batches for the commit, however large the transaction is.
 func TestOpenBatchesAreBounded(t *testing.T) {
 	b := newBench(t)
-	cfg := b.settings(t)
-	cfg.Kafka.MaxMessageBytes, cfg.BufferBytes = 64<<10, 1
+	cfg := b.tight(t)
 	p, err := Open(ctxOf(t), cfg)
 	must(t, err)
 	t.Cleanup(p.Close)
