@@ -132,13 +132,7 @@ func killedConnectionsAndRivals(t *testing.T, p *place, changes int) []string {
 	if killed == 0 || f.lost.Load() == 0 {
 		t.Errorf("%d connections killed, ownership lost %d times: nothing was tried", killed, f.lost.Load())
 	}
-	var got []string
-	for i := range want {
-		for _, shard := range p.shards {
-			got = append(got, p.query(fmt.Sprintf("SELECT id,email,seat,n FROM %s.users WHERE id=%d", shard.Database, i))...)
-		}
-	}
-	same(t, got, texts(want))
+	same(t, p.wandered(want), texts(want))
 	return s.lines(60)
 }
 

@@ -205,15 +205,20 @@ func (s *shard) applyOnce(ctx context.Context, x *transfer, w *work, at int64, m
 			defer lock.RUnlock()
 		}
 	}
-	c, err := s.conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.release()
-	tx := &transaction{session: c, transfer: x, work: w, at: at, to: at}
+	tx := &transaction{transfer: x, work: w, at: at, to: at}
 	if move {
 		tx.to = x.batch.Next
 	}
+	var err error
+	if x.table != nil { // before there is a connection: who has one never waits for another
+		if tx.ranks, err = s.ranks(ctx, x.table.order, x.batch.Source); err != nil {
+			return err
+		}
+	}
+	if tx.session, err = s.conn(ctx); err != nil {
+		return err
+	}
+	defer tx.release()
 	return tx.run(ctx)
 }
 
@@ -229,13 +234,9 @@ type transaction struct {
 // run does the work by the straight way, and by the careful one where a row is in the way of another or is not
 // what the table can hold.
 func (tx *transaction) run(ctx context.Context) error {
-	var err error
 	if tx.table == nil { // an empty batch: the progress moves, nothing else
 		tx.open = true
 		return tx.commit(ctx, [][]byte{append(tx.begin(), ";COMMIT"...)})
-	}
-	if tx.ranks, err = tx.shard.ranks(ctx, tx.table.order, tx.batch.Source); err != nil {
-		return err
 	}
 	packets, err := tx.packets()
 	if err != nil {

@@ -38,11 +38,13 @@ type shard struct {
 	beside      func(table change.TableName) bool // whether it stands in a side table
 	index       int
 
-	mu      sync.Mutex // guards the following
-	db      *sql.DB
-	facts   *server.Facts
-	sources map[string]int64 // numbers of sources, by name
-	ready   bool             // the target's own tables are there
+	mu    sync.Mutex // guards the following; never held while a connection is waited for
+	db    *sql.DB
+	facts *server.Facts
+	ready bool // the target's own tables are there
+
+	numbering sync.Mutex       // guards the following; nobody who has a connection waits for it
+	sources   map[string]int64 // numbers of sources, by name
 }
 
 // pool returns the pool of sessions for writing, opened at the first call.
@@ -298,21 +300,25 @@ func (s *shard) withLock(ctx context.Context, name string, f func(c *session) er
 
 const lockTimeoutSeconds = 30
 
-// sourceNumber returns the number by which the shard's rows name the source, given out at first sight.
+// sourceNumber returns the number by which the shard's rows name the source, given out at first sight. It may wait for a connection.
 func (s *shard) sourceNumber(ctx context.Context, name string) (int64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.numbering.Lock()
+	defer s.numbering.Unlock()
 	if n, ok := s.sources[name]; ok {
 		return n, nil
 	}
+	db, _, err := s.pool(ctx)
+	if err != nil {
+		return 0, err
+	}
 	read := func() (n int64, err error) {
-		err = s.db.QueryRowContext(ctx, "SELECT id FROM "+s.qualify(sourceTable)+" WHERE name = ?", name).Scan(&n)
+		err = db.QueryRowContext(ctx, "SELECT id FROM "+s.qualify(sourceTable)+" WHERE name = ?", name).Scan(&n)
 		return n, err
 	}
 	n, err := read()
 	if errors.Is(err, sql.ErrNoRows) {
 		// Another process may do the same: the second of them changes nothing.
-		if _, err = s.db.ExecContext(ctx, "INSERT INTO "+s.qualify(sourceTable)+" (name) VALUES (?) ON DUPLICATE KEY UPDATE id = id", name); err == nil {
+		if _, err = db.ExecContext(ctx, "INSERT INTO "+s.qualify(sourceTable)+" (name) VALUES (?) ON DUPLICATE KEY UPDATE id = id", name); err == nil {
 			n, err = read()
 		}
 	}
