@@ -22,21 +22,16 @@ func oneConnection(t *testing.T, way func(*place)) {
 	s := newTeller(users("utf8mb4_general_ci"), 8)
 	want := moves(rand.New(rand.NewPCG(seed(t), 5)), s, 40, 400)
 	tg := p.open() // closed only if it can be
-	done := make(chan error, len(s.logs))
-	for at := range s.logs {
-		go func() { done <- s.deliverPartition(tg, at, 20) }()
-	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.deliver(t, tg, 20)
+	}()
 	const patience = time.Minute
-	late := time.After(patience)
-	for range s.logs {
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(change.Explain(err))
-			}
-		case <-late:
-			t.Fatalf("nothing has ended within %s: they wait for each other", patience)
-		}
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatalf("the partitions have not ended within %s: they wait for each other", patience)
 	}
 	tg.Close()
 	same(t, p.wandered(want), texts(want))

@@ -38,7 +38,7 @@ type shard struct {
 	beside      func(table change.TableName) bool // whether it stands in a side table
 	index       int
 
-	mu    sync.Mutex // guards the following; never held while a connection is waited for
+	mu    sync.Mutex // guards the following; never held while one of db's connections is waited for
 	db    *sql.DB
 	facts *server.Facts
 	ready bool // the target's own tables are there
